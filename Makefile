@@ -1,0 +1,56 @@
+# Two commands do all the set-up on a fresh machine: `make run` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.complete
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint format types layers docs bench lock clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)  ## a virtual environment with everything in it; .venv/bin/molt is the command
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Molt needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+		{ echo "$(PYTHON) cannot make virtual environments. On Debian: apt install python3-venv"; exit 1; }
+	@echo "Installing the locked dependencies into .venv (once, about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: setup  ## the demo: a bar, an agent, guests, and Molt in front (ARGS="--fault errors")
+	@$(BIN)/molt demo $(ARGS)
+
+test: setup  ## all tests
+	@$(BIN)/pytest -n auto $(ARGS)
+
+check: lint types layers docs test  ## everything CI checks
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: setup  ## format the code
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+types: setup
+	@$(BIN)/pyright
+
+layers: setup
+	@$(BIN)/lint-imports --no-logo
+
+docs: setup  ## check that the generated reference pages are current (UPDATE=1 rewrites them)
+	@$(BIN)/python -m molt.apps.docs $(if $(UPDATE),--write,--check)
+
+bench: setup  ## CPU and latency of the gateway against nginx and no proxy, in one run
+	@$(BIN)/python benchmarks/gateway.py $(ARGS)
+
+lock:  ## refresh requirements.lock
+	@$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --group dev \
+		--no-header --upgrade --quiet pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
