@@ -1,0 +1,212 @@
+"""What was measured, in forms that merge by addition.
+
+A **slot** is a short stretch of time (10 s by default) x rollout x epoch x agent x arm x mode:
+counts, cost, a latency histogram. **Bucket sums** are per epoch, tier, agent, arm, mode and
+statistics bucket: the sums that A/B figures need. An **epoch** numbers the strata of a rollout: it
+grows whenever the share or the candidate changes. Neither grows with the number of requests or
+users, and both merge across gateways in any order.
+"""
+
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+from molt.core.assignment import Arm
+
+Mode = Literal["live", "shadow"]
+LIVE: Final = "live"
+SHADOW: Final = "shadow"
+
+REQUESTS: Final = "requests"
+ERRORS: Final = "errors"
+CONVERSATIONS: Final = "conversations"
+COST: Final = "cost"
+COST_CAPPED: Final = "cost_capped"
+PRICED: Final = "priced"
+"""Columns of bucket sums that gateways fill; `over(cut)` are further ones, and every outcome kind
+is a column too (its count; `value(kind)` is the sum of its values)."""
+
+GATEWAY_COLUMNS: Final = frozenset({REQUESTS, ERRORS, CONVERSATIONS, COST, COST_CAPPED, PRICED})
+
+
+def over(cut_ms: float) -> str:
+    """The column or tally of requests slower than `cut_ms` milliseconds."""
+    return f"over:{cut_ms:g}"
+
+
+def value(kind: str) -> str:
+    """The column that sums the values of outcomes of `kind`."""
+    return f"{kind}.value"
+
+
+class Tally(msgspec.Struct):
+    """A count of events, and which of the 256 statistics buckets they came from.
+
+    `buckets` is a 32-byte little-endian bitmap; its population count is a lower bound of the
+    number of distinct subjects. Events without a subject set no bit.
+    """
+
+    count: int = 0
+    buckets: bytes = bytes(32)
+
+    def merged(self, other: "Tally") -> "Tally":
+        """Both tallies together."""
+        bits = int.from_bytes(self.buckets, "little") | int.from_bytes(other.buckets, "little")
+        return Tally(self.count + other.count, bits.to_bytes(32, "little"))
+
+
+class SlotKey(msgspec.Struct, frozen=True, order=True):
+    """Where a slot belongs. `start` is unix seconds, a multiple of the slot length."""
+
+    rollout: str
+    epoch: int
+    agent: str
+    arm: Arm
+    mode: Mode
+    start: int
+
+
+class Slot(msgspec.Struct):
+    """What happened in one slot.
+
+    `errors` are answers with 4xx or 5xx and failures without an answer; requests refused by the
+    limiter (`limited`) and those the client gave up (`aborted`) are counted apart and are not in
+    `requests`. `fallbacks` were answered by control after the candidate failed. `statuses` counts
+    by class, "0" for no answer. `latency` maps log-histogram index to count. Cost is in USD;
+    `priced` counts the requests whose cost is known.
+    """
+
+    key: SlotKey
+    requests: int = 0
+    errors: Tally = msgspec.field(default_factory=Tally)
+    over: dict[str, Tally] = msgspec.field(default_factory=lambda: {})
+    statuses: dict[str, int] = msgspec.field(default_factory=lambda: {})
+    limited: int = 0
+    aborted: int = 0
+    fallbacks: int = 0
+    mirrors_dropped: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
+    priced: int = 0
+    tool_calls: int = 0
+    violations: int = 0
+    latency: dict[int, int] = msgspec.field(default_factory=lambda: {})
+
+    def merge(self, other: "Slot") -> None:
+        """Add `other`, which must have the same key."""
+        self.errors = self.errors.merged(other.errors)
+        for name, tally in other.over.items():
+            self.over[name] = self.over.get(name, Tally()).merged(tally)
+        add_counts(self.statuses, other.statuses)
+        add_counts(self.latency, other.latency)
+        for name in _ADDITIVE:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+_ADDITIVE: Final = (
+    "requests", "limited", "aborted", "fallbacks", "mirrors_dropped", "tokens_in", "tokens_out",
+    "cost", "priced", "tool_calls", "violations",
+)  # fmt: skip
+
+
+def add_counts(into: dict, other: dict) -> None:  # type: ignore[type-arg]
+    """Add the counts of `other` to `into`, key by key."""
+    for key, count in other.items():
+        into[key] = into.get(key, 0) + count
+
+
+class SumsKey(msgspec.Struct, frozen=True, order=True):
+    """Where bucket sums belong. `tier` is the subject's tier in the plan (see `assignment`)."""
+
+    rollout: str
+    epoch: int
+    tier: int
+    agent: str
+    arm: Arm
+    mode: Mode
+
+
+class BucketSums(msgspec.Struct):
+    """Per column, statistics bucket -> sum. Requests without a subject are not in here."""
+
+    key: SumsKey
+    columns: dict[str, dict[int, float]]
+
+    def add(self, column: str, bucket: int, amount: float = 1.0) -> None:
+        """Add `amount` to one column of one bucket."""
+        sums = self.columns.setdefault(column, {})
+        sums[bucket] = sums.get(bucket, 0.0) + amount
+
+
+class Seen(msgspec.Struct, frozen=True, array_like=True):
+    """A subject that this gateway saw for the first time: for sample ratios and unknown subjects.
+
+    `subject` is the keyed hash, never the id.
+    """
+
+    rollout: str
+    epoch: int
+    arm: Arm
+    subject: str
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """A forbidden tool call or model use, seen by Molt or reported by the user's systems."""
+
+    rollout: str
+    at: datetime
+    agent: str
+    tool: str
+    source: Literal["observed", "reported", "enforced"]
+    arm: Arm = "candidate"
+    mode: Mode = LIVE
+    run: str | None = None
+    subject: str | None = None
+    arguments: str | None = None
+    detail: str | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """A business fact about a subject, reported by the user's systems; `id` makes it idempotent."""
+
+    id: str
+    subject: str
+    kind: str
+    at: datetime
+    value: float | None = None
+    agent: str | None = None
+
+
+class Head(msgspec.Struct, frozen=True):
+    """How far a writer's audit chain has come: its last record's number and hash (hex)."""
+
+    writer: str
+    seq: int
+    hash: str
+
+
+class Batch(msgspec.Struct):
+    """What a gateway tells control, numbered so that a repeated batch counts once.
+
+    `versions` are candidate versions seen since the last batch, per rollout. `last_candidate` is
+    when the latest live request was handed to the candidate, per rollout. `applied` and
+    `limiter_epoch` say which flags this gateway acts on: that is how a rollback is read back.
+    `lost` counts observations dropped because control was away too long.
+    """
+
+    gateway: str
+    sequence: int
+    sent_at: datetime
+    applied: int
+    limiter_epoch: int = 0
+    slots: list[Slot] = msgspec.field(default_factory=lambda: [])
+    sums: list[BucketSums] = msgspec.field(default_factory=lambda: [])
+    seen: list[Seen] = msgspec.field(default_factory=lambda: [])
+    violations: list[Violation] = msgspec.field(default_factory=lambda: [])
+    versions: dict[str, str] = msgspec.field(default_factory=lambda: {})
+    last_candidate: dict[str, datetime] = msgspec.field(default_factory=lambda: {})
+    head: Head | None = None
+    in_flight: int = 0
+    lost: int = 0

@@ -1,0 +1,207 @@
+"""What Molt needs from the world, as protocols; `async` starts here.
+
+Contract suites in `tests/contract/` hold every adapter to them.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal, Protocol
+
+import msgspec
+
+from molt.core.evidence import Batch, BucketSums, Head, Outcome, Seen, Slot
+from molt.core.events import Event, Recorded
+from molt.core.flags import Bounds, Flags
+
+
+class Clock(Protocol):
+    """Wall time labels, monotonic time measures."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never step."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class EventStore(Protocol):
+    """One append-only, hash-chained log per rollout."""
+
+    async def rollouts(self) -> Sequence[str]:
+        """The ids of all rollouts, oldest first."""
+        ...
+
+    async def load(self, rollout: str, after: int = 0) -> Sequence[Recorded]:
+        """The records of one log with `seq > after`, in order; empty when there is none."""
+        ...
+
+    async def append(
+        self, rollout: str, events: Sequence[Event], *, expected_version: int
+    ) -> Sequence[Recorded]:
+        """Add all `events` behind record `expected_version`, or raise `VersionConflict`, adding none.
+
+        Raises `StoreUnavailable` when the store cannot be written.
+        """
+        ...
+
+
+class EvidenceStore(Protocol):
+    """Slots, bucket sums, outcomes and seen subjects; merging is addition."""
+
+    async def ingest(self, batch: Batch) -> Sequence[Seen] | None:
+        """Fold `batch` in, in one transaction; None when this (gateway, sequence) was known.
+
+        Returns those of `batch.seen` that no gateway had reported before.
+        """
+        ...
+
+    async def add_outcomes(
+        self, rollout: str, outcomes: Sequence[Outcome], sums: Sequence[BucketSums]
+    ) -> None:
+        """Keep `outcomes` and fold the `sums` made from them, in one transaction."""
+        ...
+
+    async def known_outcomes(self, rollout: str, ids: Sequence[str]) -> set[str]:
+        """Which of `ids` have been kept already."""
+        ...
+
+    async def known_subjects(self, rollout: str, subjects: Sequence[str]) -> set[str]:
+        """Which of these subject hashes have been seen."""
+        ...
+
+    async def slots(self, rollout: str, since: int = 0) -> Sequence[Slot]:
+        """Slots of one rollout that start at `since` (unix seconds) or later, in order of start."""
+        ...
+
+    async def sums(self, rollout: str) -> Sequence[BucketSums]:
+        """All bucket sums of one rollout."""
+        ...
+
+    async def new_subjects(self, rollout: str) -> Mapping[int, tuple[int, int]]:
+        """Per epoch, how many subjects were first seen on (candidate, control)."""
+        ...
+
+    async def outcomes(
+        self, rollout: str, since: datetime, kinds: Sequence[str] | None = None
+    ) -> Sequence[Outcome]:
+        """Outcomes of one rollout that happened at `since` or later, in order of time."""
+        ...
+
+    async def fold(self, now: datetime) -> None:
+        """Merge slots older than a day to minutes, older than two weeks to hours."""
+        ...
+
+
+class FlagStore(Protocol):
+    """The flags snapshot with a version that only grows."""
+
+    async def load_flags(self) -> Flags | None:
+        """The last snapshot published."""
+        ...
+
+    async def save_flags(self, flags: Flags) -> None:
+        """Keep `flags`, or raise `VersionConflict` unless its version is higher than the kept one."""
+        ...
+
+
+class HeadStore(Protocol):
+    """Heads of audit chains, kept apart from the chains."""
+
+    async def save_heads(self, heads: Sequence[Head]) -> None:
+        """Keep each head that is further than the kept one."""
+        ...
+
+    async def heads(self) -> Mapping[str, Head]:
+        """The kept heads by writer."""
+        ...
+
+
+class FlagSink(Protocol):
+    """Where a new snapshot goes: the gateways."""
+
+    async def publish(self, flags: Flags) -> None:
+        """Hand `flags` to every connected gateway, without waiting for them."""
+        ...
+
+    def applied(self) -> Mapping[str, "Applied"]:
+        """What each gateway that was heard of lately acts on."""
+        ...
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What one gateway last reported."""
+
+    gateway: str
+    version: int
+    limiter_epoch: int
+    heard_at: datetime
+    last_candidate: dict[str, datetime] = {}
+    in_flight: int = 0
+
+
+class BoundsSource(Protocol):
+    """The operator's flags file."""
+
+    def read(self) -> Bounds:
+        """The bounds as they stand; raises `OperatorError` when malformed."""
+        ...
+
+    def set(self, key: str, value: str) -> None:
+        """Write one flag, leaving everything else in the file as it was."""
+        ...
+
+
+class AuditSink(Protocol):
+    """A writer of one audit chain."""
+
+    def append(self, record: Mapping[str, object]) -> None:
+        """Queue one record; O(1)."""
+        ...
+
+    def flush(self) -> None:
+        """Write what is queued; raises `OSError` when it cannot be kept."""
+        ...
+
+    def head(self) -> Head:
+        """The last record written."""
+        ...
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What a person must hear of. `key` groups notices about the same thing."""
+
+    severity: Literal["info", "warning", "critical"]
+    title: str
+    body: str
+    key: str
+    link: str | None = None
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """Whether a notice got through, to whom, or why not."""
+
+    delivered: bool
+    detail: str
+    attempts: int = 1
+
+
+class Notifier(Protocol):
+    """The way to on-call."""
+
+    async def notify(self, notice: Notice) -> Delivery:
+        """Deliver with retries; never raises."""
+        ...
+
+
+class Prices(Protocol):
+    """What a model use costs."""
+
+    def cost(self, model: str | None, input_tokens: int, output_tokens: int) -> float | None:
+        """USD, or None when the price is unknown: unknown is never zero."""
+        ...
