@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from molt.core.evidence import Batch, BucketSums, Head, Outcome, Seen, Slot
-from molt.core.events import Event, Recorded
+from molt.core.events import AnyEvent, Recorded
 from molt.core.flags import Bounds, Flags
 
 
@@ -42,7 +42,7 @@ class EventStore(Protocol):
         ...
 
     async def append(
-        self, rollout: str, events: Sequence[Event], *, expected_version: int
+        self, rollout: str, events: Sequence[AnyEvent], *, expected_version: int
     ) -> Sequence[Recorded]:
         """Add all `events` behind record `expected_version`, or raise `VersionConflict`, adding none.
 

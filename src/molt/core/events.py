@@ -1,0 +1,228 @@
+"""One class per fact. The log of these is the truth; everything else is a fold over it.
+
+Names are past tense. Every event says when; those a person caused say who and why.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+Verdict = Literal["pass", "fail", "wait"]
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """The answer of a gate or trigger, with its reason and the numbers it was made from."""
+
+    name: str
+    verdict: Verdict
+    reason: str
+    numbers: dict[str, Any] = {}
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Base of all facts. `by` names a person or `molt`."""
+
+    at: datetime
+    by: str = "molt"
+    reason: str = ""
+
+
+class RolloutStarted(Event):
+    """A rollout of `playbook` (its canonical text) began. Both salts stay for its whole life."""
+
+    rollout: str
+    playbook: str
+    playbook_hash: str
+    salt: str
+    statistics_salt: str
+    agents: tuple[str, ...]
+    waived: tuple[str, ...] = ()
+
+
+class StepEntered(Event):
+    """The rollout moved to a step; a fresh hold and a new epoch began.
+
+    `control_p50_ms` is control's median, frozen for the comparison of medians;
+    `projected_cost` is the cost of a request in USD that later cost is held against.
+    """
+
+    phase: Literal["shadow", "canary", "progressive"]
+    step: int
+    share: float
+    epoch: int
+    control_p50_ms: float | None = None
+    projected_cost: float | None = None
+    rulings: tuple[Ruling, ...] = ()
+
+
+class Completed(Event):
+    """The last step's gates passed: all traffic is on the candidate."""
+
+    rulings: tuple[Ruling, ...] = ()
+
+
+class RulingsChanged(Event):
+    """At least one verdict differs from the one before."""
+
+    rulings: tuple[Ruling, ...]
+
+
+class Approved(Event):
+    """A person approved leaving this step, seeing these rulings."""
+
+    phase: str
+    step: int
+    epoch: int
+    playbook_hash: str
+    rulings: tuple[Ruling, ...] = ()
+
+
+class QuestionAsked(Event):
+    """A gate waited longer than the maximum hold, or failed without taking traffic back."""
+
+    rulings: tuple[Ruling, ...]
+
+
+class CandidateChanged(Event):
+    """The candidate's version or its prompts or tools changed: new epoch, fresh hold."""
+
+    epoch: int
+    version: str
+    note: str = ""
+
+
+class Noted(Event):
+    """A person recorded something about the rollout."""
+
+    note: str
+
+
+class IncidentOpened(Event):
+    """A trigger fired. `quiet_until` is the last instant at which its condition was not yet true."""
+
+    incident: str
+    trigger: str
+    action: str
+    ruling: Ruling
+    quiet_until: datetime | None = None
+    detail: dict[str, Any] = {}
+
+
+class IncidentNoted(Event):
+    """A person added to an incident's timeline."""
+
+    incident: str
+    note: str
+
+
+class IncidentClosed(Event):
+    """A person closed an incident with its cause."""
+
+    incident: str
+    cause: str
+
+
+class RolledBack(Event):
+    """All traffic went back to control. `incident` names the procedure that follows."""
+
+    incident: str
+    cause: str
+
+
+class Halved(Event):
+    """The traffic was halved and holds there, in a new epoch."""
+
+    incident: str
+    share: float
+    epoch: int
+
+
+class Paused(Event):
+    """The climb stopped where it was."""
+
+    incident: str | None = None
+
+
+class ReviewAsked(Event):
+    """The climb waits for a person's review."""
+
+    incident: str
+
+
+class Resumed(Event):
+    """A person let the climb go on after a pause, a review, a question or a halving."""
+
+
+class Aborted(Event):
+    """A person ended the rollout; all traffic is on control."""
+
+
+class ProcedureStepDone(Event):
+    """One step of the rollback procedure was done and read back; `proof` says what was seen."""
+
+    incident: str
+    step: str
+    proof: str
+    attempts: int = 1
+
+
+class ProcedureStepFailed(Event):
+    """One step of the rollback procedure could not be done or verified yet; it is tried again."""
+
+    incident: str
+    step: str
+    error: str
+
+
+class AlarmRaised(Event):
+    """Something a person must know that decides nothing by itself."""
+
+    alarm: str
+    text: str
+
+
+class AlarmCleared(Event):
+    """The alarm's condition is over."""
+
+    alarm: str
+
+
+class BoundsChanged(Event):
+    """The operator's flags changed: what they allow now."""
+
+    bounds: dict[str, Any]
+
+
+AnyEvent = (
+    RolloutStarted
+    | StepEntered
+    | Completed
+    | RulingsChanged
+    | Approved
+    | QuestionAsked
+    | CandidateChanged
+    | Noted
+    | IncidentOpened
+    | IncidentNoted
+    | IncidentClosed
+    | RolledBack
+    | Halved
+    | Paused
+    | ReviewAsked
+    | Resumed
+    | Aborted
+    | ProcedureStepDone
+    | ProcedureStepFailed
+    | AlarmRaised
+    | AlarmCleared
+    | BoundsChanged
+)
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """An event as it stands in the log: its number from 1, and the chained hash of its record."""
+
+    seq: int
+    event: AnyEvent
+    hash: str = ""

@@ -1,0 +1,461 @@
+"""The plan as frozen values: phases, steps, gates, triggers, limits, SLOs, procedure.
+
+The field descriptions are the reference documentation; it is generated from here.
+"""
+
+import hashlib
+from datetime import timedelta
+from itertools import pairwise
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from molt.core.flags import FULL, Limits
+from molt.core.policy import ToolPolicy
+from molt.core.quantities import Duration, Fraction, Share
+
+PhaseName = Literal["shadow", "canary", "progressive"]
+
+REQUESTS_UNIT: Final = "requests"
+CONVERSATIONS_UNIT: Final = "conversations"
+
+
+class Plan(BaseModel):
+    """Base of everything in a playbook: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_timedelta="float")
+
+
+class Metric(Plan):
+    """A business figure, made of outcomes that your systems report."""
+
+    of: str = Field(description="The outcome kind that is counted (or, with `value`, summed).")
+    per: tuple[str, ...] = Field(
+        min_length=1,
+        description="What it is divided by: outcome kinds (their counts are added), or `requests` "
+        "or `conversations`, which Molt counts itself.",
+    )
+    value: bool = Field(default=False, description="Sum the values of `of` instead of counting it.")
+    better: Literal["higher", "lower", "same"] = Field(
+        description="Which direction is good; `same` for a figure that should not move."
+    )
+    binary: bool = Field(
+        default=False,
+        description="Each unit of `per` holds at most one of `of` (a conversion rate).",
+    )
+    title: str = Field(default="", description="How people call it.")
+
+
+class Tools(Plan):
+    """The tools one agent may call, as globs; deny beats allow, and what is not listed is forbidden."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    def policy(self) -> ToolPolicy:
+        """The same for the decision at run time."""
+        return ToolPolicy(allow=self.allow, deny=self.deny)
+
+
+class Agent(Plan):
+    """An agent type that this rollout covers."""
+
+    enabled: bool = Field(default=True, description="Default of `MOLTBOT_<AGENT>_ENABLED`.")
+    tools: Tools | None = Field(
+        default=None, description="Its tools; left out, nothing is policed."
+    )
+
+
+OnFail = Literal["hold", "roll_back"]
+
+
+class Gate(Plan):
+    """Base of all gates."""
+
+    on_fail: OnFail = Field(
+        default="hold",
+        description="What a proven failure does: hold the step and ask a person, or roll back.",
+    )
+
+
+class ErrorRateGate(Gate):
+    """The candidate's share of answers with 4xx or 5xx in this step is below a limit."""
+
+    kind: Literal["error_rate"]
+    below: Fraction
+    alpha_pass: float = Field(default=0.05, description="Chance of a false pass at any time.")
+    alpha_fail: float = Field(default=0.01, description="Chance of a false fail at any time.")
+
+
+class LatencyGate(Gate):
+    """A latency quantile is below a limit: the share of slower requests is below its complement."""
+
+    kind: Literal["latency"]
+    quantile: Fraction
+    below: Duration
+    alpha_pass: float = 0.05
+    alpha_fail: float = 0.01
+
+
+class LatencyStableGate(Gate):
+    """The median is equivalent to control's, frozen when the step began."""
+
+    kind: Literal["latency_stable"]
+    within: Fraction = Field(default=0.10, description="The slowdown that would matter.")
+    alpha: float = 0.05
+
+
+class NoDegradationGate(Gate):
+    """Non-inferiority: each metric is not worse than control's by the step's margin."""
+
+    kind: Literal["no_degradation"]
+    metrics: tuple[str, ...] = Field(min_length=1)
+    margin: Fraction | None = Field(
+        default=None,
+        description="Fixed relative margin; left out, min(50%, harm_budget / next share).",
+    )
+    harm_budget: Fraction = Field(
+        default=0.02,
+        description="Relative harm that reaching the next step may cost all users together.",
+    )
+    alpha_fail: float = Field(
+        default=0.05, description="Chance per rollout of failing a harmless agent."
+    )
+    alpha_pass: float = Field(default=0.05, description="Chance of passing an agent at the margin.")
+    on_fail: OnFail = "roll_back"
+
+
+class StableGate(Gate):
+    """Equivalence: a metric is within a relative margin of control's, both ways (TOST)."""
+
+    kind: Literal["stable"]
+    metric: str
+    within: Fraction = 0.10
+    alpha: float = 0.05
+
+
+class UnchangedGate(Gate):
+    """Events per exposure are not more frequent than control's, beyond a tolerated ratio."""
+
+    kind: Literal["unchanged"]
+    metric: str
+    fail_ratio: float = Field(default=1.25, ge=1, description="A ratio proven above this fails.")
+    pass_ratio: float = Field(default=2.0, gt=1, description="A ratio proven below this passes.")
+    alpha_pass: float = 0.05
+    alpha_fail: float = 0.01
+
+
+class NoCriticalErrorGate(Gate):
+    """No incident was opened and no `critical_error` outcome reported for this long, under traffic."""
+
+    kind: Literal["no_critical_error"]
+    for_: Duration = Field(alias="for")
+
+    model_config = ConfigDict(populate_by_name=True)
+
+
+class NoRollbackGate(Gate):
+    """No rollback happened within this time, by the event log."""
+
+    kind: Literal["no_rollback"]
+    within: Duration
+
+
+class NoViolationGate(Gate):
+    """No security violation since the rollout was (re)started, and some traffic was seen."""
+
+    kind: Literal["no_violation"]
+
+
+class CostGate(Gate):
+    """Cost per 1,000 requests, at its interval's upper end, is within the budget."""
+
+    kind: Literal["cost_within_budget"]
+    alpha: float = 0.05
+
+
+class ApprovalGate(Gate):
+    """A person says yes; taken only when all other gates of the step have passed."""
+
+    kind: Literal["approval"]
+
+
+AnyGate = Annotated[
+    ErrorRateGate
+    | LatencyGate
+    | LatencyStableGate
+    | NoDegradationGate
+    | StableGate
+    | UnchangedGate
+    | NoCriticalErrorGate
+    | NoRollbackGate
+    | NoViolationGate
+    | CostGate
+    | ApprovalGate,
+    Field(discriminator="kind"),
+]
+
+
+class Step(Plan):
+    """A traffic share with its minimum hold, its planned length and the gates that end it."""
+
+    share: Share = Field(description="Percent of subjects on the candidate.")
+    hold: Duration = Field(description="Nobody leaves the step earlier, whoever asks.")
+    planned: Duration | None = Field(
+        default=None, description="The automatic advance never runs ahead of this; default: `hold`."
+    )
+    max_hold: Duration = Field(
+        default=timedelta(days=7),
+        description="After this, a gate that still waits becomes a question.",
+    )
+    gates: tuple[AnyGate, ...] = ()
+
+    @property
+    def pace(self) -> timedelta:
+        """The planned length, at least the hold."""
+        return max(self.hold, self.planned or self.hold)
+
+    @property
+    def buckets(self) -> int:
+        """The share in buckets."""
+        return round(self.share * FULL / 100)
+
+
+class PhasePlan(Plan):
+    """One phase and its steps, in order."""
+
+    name: PhaseName
+    mirror: Share = Field(
+        default=100,
+        description="In shadow: percent of subjects whose requests also go to the agent.",
+    )
+    steps: tuple[Step, ...] = Field(min_length=1)
+
+
+Action = Literal["roll_back", "halve", "pause", "review"]
+
+
+class Trigger(Plan):
+    """Base of all triggers."""
+
+    action: Action = Field(
+        description="`roll_back` to 0%, `halve` the traffic, `pause` the climb, or hold it for "
+        "`review` by a person."
+    )
+
+
+class ErrorRateTrigger(Trigger):
+    """The error rate stays above a limit."""
+
+    kind: Literal["error_rate"]
+    above: Fraction
+    for_: Duration = Field(alias="for")
+    healthy: Fraction = Field(
+        default=0.02, description="The rate that must be refuted (rule `sustained`)."
+    )
+    rule: Literal["sustained", "literal"] = "sustained"
+
+    model_config = ConfigDict(populate_by_name=True)
+
+
+class LatencyTrigger(Trigger):
+    """A latency quantile stays above a limit."""
+
+    kind: Literal["latency"]
+    quantile: Fraction
+    above: Duration
+    for_: Duration = Field(alias="for")
+    rule: Literal["sustained", "literal"] = "sustained"
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    @property
+    def rate(self) -> float:
+        """The share of slower requests that the quantile allows."""
+        return round(1 - self.quantile, 9)
+
+
+class ViolationTrigger(Trigger):
+    """A forbidden tool call or model use: the first one."""
+
+    kind: Literal["violation"]
+
+
+class CostTrigger(Trigger):
+    """Cost runs at a multiple of what was projected, or past the hard cap."""
+
+    kind: Literal["cost"]
+    above: float = Field(gt=1, description="Multiple of the projected cost.")
+    alpha: float = 0.01
+    tau: float = 0.5
+    min_requests: int = 30
+    request_cap: float = Field(
+        default=20, gt=1, description="One request weighs at most this many projected requests."
+    )
+
+
+class ComplaintsTrigger(Trigger):
+    """More complaints than this within the window, or proven to be more frequent than control's."""
+
+    kind: Literal["complaints"]
+    above: int
+    within: Duration
+    outcome: str = "complaint"
+    ratio: float = Field(default=1.25, description="Tolerated ratio of rates against control.")
+    alpha: float = 0.01
+
+
+AnyTrigger = Annotated[
+    ErrorRateTrigger | LatencyTrigger | ViolationTrigger | CostTrigger | ComplaintsTrigger,
+    Field(discriminator="kind"),
+]
+
+
+class Cost(Plan):
+    """Money, in USD. The operator's config may set these over the playbook's."""
+
+    budget_per_1000: float | None = Field(
+        default=None, gt=0, description="Budget for 1,000 requests."
+    )
+    projected_per_request: float | None = Field(
+        default=None, gt=0, description="Expected cost of a request; left out, measured in shadow."
+    )
+    spend_cap_per_day: float | None = Field(
+        default=None, gt=0, description="Hard cap of one day's spending on live candidate requests."
+    )
+
+
+class Slos(Plan):
+    """Service-level objectives, watched and reported; triggers and gates decide."""
+
+    availability: Fraction = Field(default=0.995, description="Agent up, by probe and by requests.")
+    probe_every: Duration = timedelta(seconds=10)
+    latency_p50: Duration = timedelta(seconds=1)
+    latency_p95: Duration = timedelta(seconds=3)
+    error_rate: Fraction = 0.01
+    policy_violations: int = 0
+
+
+class LimitsPlan(Plan):
+    """Safety limits; `MOLTBOT_*` flags can only tighten them."""
+
+    max_tokens_per_request: int = Field(default=4000, gt=0)
+    max_tool_calls_per_request: int = Field(default=10, ge=0)
+    rate_limit_per_minute: int = Field(default=30, gt=0, description="Requests of one subject.")
+
+    def limits(self) -> Limits:
+        """The same for the flags snapshot."""
+        return Limits(**self.model_dump())
+
+
+class Timing(Plan):
+    """How evidence is cut and how conversations are kept together."""
+
+    slot: Duration = Field(default=timedelta(seconds=10), description="Length of an evidence slot.")
+    conversation_idle: Duration = Field(
+        default=timedelta(minutes=30),
+        description="A conversation stays on its arm until idle this long.",
+    )
+    blind_after: Duration = Field(
+        default=timedelta(minutes=5),
+        description="Traffic is due but none is seen: blind, gates freeze.",
+    )
+
+
+ProcedureStep = Literal[
+    "disable", "clear_rate_limits", "notify_on_call", "preserve_logs", "document_timeline"
+]
+
+
+class Playbook(Plan):
+    """A whole plan."""
+
+    molt: Literal[1] = Field(description="Version of this format.")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    title: str = ""
+    agents: dict[str, Agent] = Field(min_length=1, description="Agent types that it covers.")
+    phases: tuple[PhasePlan, ...] = Field(min_length=1)
+    triggers: tuple[AnyTrigger, ...] = Field(
+        min_length=1, description="Active in every phase, at once."
+    )
+    metrics: dict[str, Metric] = {}
+    limits: LimitsPlan = LimitsPlan()
+    slos: Slos = Slos()
+    cost: Cost = Cost()
+    timing: Timing = Timing()
+    procedure: tuple[ProcedureStep, ...] = Field(
+        default=(
+            "disable",
+            "clear_rate_limits",
+            "notify_on_call",
+            "preserve_logs",
+            "document_timeline",
+        ),
+        description="What a rollback does, in order; each step is idempotent and verified.",
+    )
+    cancel_in_flight: bool = Field(
+        default=False,
+        description="A rollback also cuts answers that the candidate is still sending.",
+    )
+    checklist: tuple[str, ...] = Field(
+        default=(), description="Checked before a rollout starts, each by a check that runs."
+    )
+    after: tuple[str, ...] = Field(default=(), description="Tasks once the rollout is complete.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        order = [phase.name for phase in self.phases]
+        if order != [name for name in ("shadow", "canary", "progressive") if name in order]:
+            raise ValueError(
+                "phases: expected each of shadow, canary, progressive at most once, in this order"
+            )
+        shares = [step.share for _, step in self.ladder()]
+        if any(b <= a for a, b in pairwise(shares)):
+            raise ValueError(f"phases: expected shares that rise with every step, got {shares}")
+        for phase in self.phases:
+            if (phase.name == "shadow") != (phase.steps[0].share == 0):
+                raise ValueError(f"phases: {phase.name}: shadow has share 0, and no other phase")
+        for name in self._named_metrics():
+            if name not in self.metrics:
+                raise ValueError(f"gates: metric {name!r} is not declared under `metrics`")
+        for trigger in self.triggers:
+            if trigger.kind == "cost" and trigger.action == "halve":
+                raise ValueError("triggers: cost: halving does not lower the cost of a request")
+        return self
+
+    def _named_metrics(self) -> list[str]:
+        names: list[str] = []
+        for _, step in self.ladder():
+            for gate in step.gates:
+                if isinstance(gate, NoDegradationGate):
+                    names.extend(gate.metrics)
+                elif isinstance(gate, StableGate | UnchangedGate):
+                    names.append(gate.metric)
+        return names
+
+    def ladder(self) -> list[tuple[PhasePlan, Step]]:
+        """All steps in order, each with its phase."""
+        return [(phase, step) for phase in self.phases for step in phase.steps]
+
+    def phase(self, name: str) -> PhasePlan:
+        """The phase of that name; raises KeyError."""
+        for phase in self.phases:
+            if phase.name == name:
+                return phase
+        raise KeyError(name)
+
+    def tiers(self) -> tuple[int, ...]:
+        """The shares above zero in buckets, rising."""
+        return tuple(step.buckets for _, step in self.ladder() if step.share > 0)
+
+    def as_data(self) -> dict[str, Any]:
+        """The plan as plain JSON data, readable back into the same plan."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def canonical(self) -> str:
+        """One text for one plan: the JSON that `hash` is made from."""
+        return self.model_dump_json(by_alias=True)
+
+    def hash(self) -> str:
+        """SHA-256 of the canonical text, hex; decisions name the plan by it."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()

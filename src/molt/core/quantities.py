@@ -1,0 +1,71 @@
+"""Quantities as people write them in a playbook: `48h`, `5%`, `3x`."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def parse_duration(value: object) -> object:
+    """A timedelta from `90s`, `48h`, `1h30m`; other types pass through to pydantic."""
+    if not isinstance(value, str):
+        if isinstance(value, int | float):
+            raise ValueError("expected a duration with a unit, such as 30s, 5m, 48h or 7d")
+        return value
+    text = value.replace(" ", "")
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError("expected a duration such as 30s, 5m, 48h or 7d")
+    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+def show_duration(value: timedelta) -> str:
+    """The shortest exact form: `48h` for two days, `500ms` for half a second."""
+    seconds = value.total_seconds()
+    if seconds and seconds % 86400 == 0 and seconds >= 7 * 86400:
+        return f"{seconds / 86400:g}d"
+    for unit in ("h", "m", "s"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:g}{unit}"
+    return f"{seconds * 1000:g}ms"
+
+
+def parse_fraction(value: object) -> object:
+    """0.05 from `5%`; plain numbers are refused so that 5 is never read as 500%."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip()[:-1]) / 100
+        except ValueError:
+            raise ValueError("expected a percentage such as 5% or 0.5%") from None
+    if isinstance(value, float) and 0 <= value <= 1:
+        return value
+    raise ValueError("expected a percentage such as 5% or 0.5%")
+
+
+def show_fraction(value: float) -> str:
+    """`5%` for 0.05."""
+    return f"{value * 100:.10g}%"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(show_duration, when_used="json"),
+    WithJsonSchema({"type": "string", "examples": ["30s", "5m", "48h", "7d"]}),
+]
+"""A length of time with its unit."""
+
+Fraction = Annotated[
+    float,
+    BeforeValidator(parse_fraction),
+    PlainSerializer(show_fraction, when_used="json"),
+    WithJsonSchema({"type": "string", "examples": ["5%", "0.5%"]}),
+]
+"""A share of a whole, written as a percentage."""
+
+Share = Annotated[float, Field(ge=0, le=100)]
+"""A traffic share in percent, 0 to 100."""
