@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from molt.core.evidence import Batch, BucketSums, Head, Outcome, Seen, Slot
 from molt.core.events import AnyEvent, Recorded
+from molt.core.evidence import Batch, BucketSums, Head, Outcome, Seen, Slot
 from molt.core.flags import Bounds, Flags
 
 

@@ -28,7 +28,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str = ""
 
 
-class RolloutStarted(Event):
+class RolloutStarted(Event, frozen=True, kw_only=True):
     """A rollout of `playbook` (its canonical text) began. Both salts stay for its whole life."""
 
     rollout: str
@@ -40,7 +40,7 @@ class RolloutStarted(Event):
     waived: tuple[str, ...] = ()
 
 
-class StepEntered(Event):
+class StepEntered(Event, frozen=True, kw_only=True):
     """The rollout moved to a step; a fresh hold and a new epoch began.
 
     `control_p50_ms` is control's median, frozen for the comparison of medians;
@@ -56,19 +56,19 @@ class StepEntered(Event):
     rulings: tuple[Ruling, ...] = ()
 
 
-class Completed(Event):
+class Completed(Event, frozen=True, kw_only=True):
     """The last step's gates passed: all traffic is on the candidate."""
 
     rulings: tuple[Ruling, ...] = ()
 
 
-class RulingsChanged(Event):
+class RulingsChanged(Event, frozen=True, kw_only=True):
     """At least one verdict differs from the one before."""
 
     rulings: tuple[Ruling, ...]
 
 
-class Approved(Event):
+class Approved(Event, frozen=True, kw_only=True):
     """A person approved leaving this step, seeing these rulings."""
 
     phase: str
@@ -78,13 +78,13 @@ class Approved(Event):
     rulings: tuple[Ruling, ...] = ()
 
 
-class QuestionAsked(Event):
+class QuestionAsked(Event, frozen=True, kw_only=True):
     """A gate waited longer than the maximum hold, or failed without taking traffic back."""
 
     rulings: tuple[Ruling, ...]
 
 
-class CandidateChanged(Event):
+class CandidateChanged(Event, frozen=True, kw_only=True):
     """The candidate's version or its prompts or tools changed: new epoch, fresh hold."""
 
     epoch: int
@@ -92,13 +92,13 @@ class CandidateChanged(Event):
     note: str = ""
 
 
-class Noted(Event):
+class Noted(Event, frozen=True, kw_only=True):
     """A person recorded something about the rollout."""
 
     note: str
 
 
-class IncidentOpened(Event):
+class IncidentOpened(Event, frozen=True, kw_only=True):
     """A trigger fired. `quiet_until` is the last instant at which its condition was not yet true."""
 
     incident: str
@@ -109,28 +109,28 @@ class IncidentOpened(Event):
     detail: dict[str, Any] = {}
 
 
-class IncidentNoted(Event):
+class IncidentNoted(Event, frozen=True, kw_only=True):
     """A person added to an incident's timeline."""
 
     incident: str
     note: str
 
 
-class IncidentClosed(Event):
+class IncidentClosed(Event, frozen=True, kw_only=True):
     """A person closed an incident with its cause."""
 
     incident: str
     cause: str
 
 
-class RolledBack(Event):
+class RolledBack(Event, frozen=True, kw_only=True):
     """All traffic went back to control. `incident` names the procedure that follows."""
 
     incident: str
     cause: str
 
 
-class Halved(Event):
+class Halved(Event, frozen=True, kw_only=True):
     """The traffic was halved and holds there, in a new epoch."""
 
     incident: str
@@ -138,27 +138,27 @@ class Halved(Event):
     epoch: int
 
 
-class Paused(Event):
+class Paused(Event, frozen=True, kw_only=True):
     """The climb stopped where it was."""
 
     incident: str | None = None
 
 
-class ReviewAsked(Event):
+class ReviewAsked(Event, frozen=True, kw_only=True):
     """The climb waits for a person's review."""
 
     incident: str
 
 
-class Resumed(Event):
+class Resumed(Event, frozen=True, kw_only=True):
     """A person let the climb go on after a pause, a review, a question or a halving."""
 
 
-class Aborted(Event):
+class Aborted(Event, frozen=True, kw_only=True):
     """A person ended the rollout; all traffic is on control."""
 
 
-class ProcedureStepDone(Event):
+class ProcedureStepDone(Event, frozen=True, kw_only=True):
     """One step of the rollback procedure was done and read back; `proof` says what was seen."""
 
     incident: str
@@ -167,7 +167,7 @@ class ProcedureStepDone(Event):
     attempts: int = 1
 
 
-class ProcedureStepFailed(Event):
+class ProcedureStepFailed(Event, frozen=True, kw_only=True):
     """One step of the rollback procedure could not be done or verified yet; it is tried again."""
 
     incident: str
@@ -175,20 +175,20 @@ class ProcedureStepFailed(Event):
     error: str
 
 
-class AlarmRaised(Event):
+class AlarmRaised(Event, frozen=True, kw_only=True):
     """Something a person must know that decides nothing by itself."""
 
     alarm: str
     text: str
 
 
-class AlarmCleared(Event):
+class AlarmCleared(Event, frozen=True, kw_only=True):
     """The alarm's condition is over."""
 
     alarm: str
 
 
-class BoundsChanged(Event):
+class BoundsChanged(Event, frozen=True, kw_only=True):
     """The operator's flags changed: what they allow now."""
 
     bounds: dict[str, Any]
