@@ -8,11 +8,13 @@ users, and both merge across gateways in any order.
 """
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from molt.core.assignment import Arm
+
+K = TypeVar("K", int, str)
 
 Mode = Literal["live", "shadow"]
 LIVE: Final = "live"
@@ -111,7 +113,7 @@ _ADDITIVE: Final = (
 )  # fmt: skip
 
 
-def add_counts(into: dict, other: dict) -> None:  # type: ignore[type-arg]
+def add_counts(into: dict[K, int], other: dict[K, int]) -> None:
     """Add the counts of `other` to `into`, key by key."""
     for key, count in other.items():
         into[key] = into.get(key, 0) + count
