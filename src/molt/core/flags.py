@@ -111,7 +111,10 @@ class Flags(msgspec.Struct, frozen=True):
 
 
 def bound(flags: RolloutFlags, bounds: Bounds) -> RolloutFlags:
-    """`flags` moved inside what the operator allows."""
+    """`flags` moved inside what the operator allows.
+
+    An agent that the plan leaves disabled is enabled by the operator's own flag for it.
+    """
     share = flags.share
     if bounds.traffic_percent is not None:
         share = min(share, round(bounds.traffic_percent * FULL / 100))
@@ -132,7 +135,7 @@ def bound(flags: RolloutFlags, bounds: Bounds) -> RolloutFlags:
         shadow=flags.shadow or bounds.shadow_mode is True,
         share=share,
         disabled_agents=tuple(
-            a for a in flags.agents if a in flags.disabled_agents or not bounds.agents.get(a, True)
+            a for a in flags.agents if not bounds.agents.get(a, a not in flags.disabled_agents)
         ),
         limits=limits,
     )

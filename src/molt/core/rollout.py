@@ -140,7 +140,8 @@ class Rollout(msgspec.Struct, frozen=True):
 
     `step` indexes the steps of the present phase, or of the phase that was left by an outcome.
     `hold_since` is when the present hold began; `window_epoch` is the first epoch that triggers
-    look at: what happened before a halving or a resume does not count again.
+    look at: what happened before a halving or a resume does not count again. `evidence_epoch` is the
+    first epoch of this candidate's A/B evidence.
     """
 
     id: str = ""
@@ -157,6 +158,7 @@ class Rollout(msgspec.Struct, frozen=True):
     share: float = 0.0
     epoch: int = 0
     window_epoch: int = 0
+    evidence_epoch: int = 0
     hold_since: datetime | None = None
     window_since: datetime | None = None
     control_p50_ms: float | None = None
@@ -263,6 +265,7 @@ def _entered(r: Rollout, e: StepEntered) -> Changes:
         "control_p50_ms": e.control_p50_ms,
         "projected_cost": e.projected_cost if e.projected_cost is not None else r.projected_cost,
         **(_window(e.epoch, e.at) if fresh_window else {}),
+        **({"evidence_epoch": e.epoch} if fresh_window else {}),
     }
 
 
@@ -282,6 +285,7 @@ def _candidate_changed(r: Rollout, e: CandidateChanged) -> Changes:
     return {
         **_stay(r, e.at, e.epoch, r.share, r.plan_phase, r.step),
         "candidate_version": e.version,
+        "evidence_epoch": e.epoch,
     }
 
 

@@ -1,0 +1,217 @@
+"""The evidence of one rollout, gathered by addition and read by gates and triggers.
+
+Merging order, repeats filtered out before, and restarts never change what is read here. Size grows
+with epochs and with the time that triggers look back, never with requests or users.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from molt.core.assignment import STATISTICS_BUCKETS, Arm
+from molt.core.evidence import BucketSums, Mode, Outcome, Seen, Slot, Tally, add_counts
+
+Floats = NDArray[np.float64]
+
+LOOK_BACK = timedelta(hours=26)
+"""How long single slots are kept in memory: the longest window a trigger looks back, and a day of
+spending."""
+
+
+class SlotTotals:
+    """One slot pooled over agents and gateways."""
+
+    __slots__ = ("cost", "errors", "over", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.errors = Tally()
+        self.over: dict[str, Tally] = {}
+        self.cost = 0.0
+
+    def add(self, slot: Slot) -> None:
+        """Add one slot of any agent."""
+        self.requests += slot.requests
+        self.errors = self.errors.merged(slot.errors)
+        for name, tally in slot.over.items():
+            self.over[name] = self.over.get(name, Tally()).merged(tally)
+        self.cost += slot.cost
+
+
+class Counts(NamedTuple):
+    """Totals of one epoch and arm since it began."""
+
+    requests: int
+    errors: int
+    priced: int
+    cost: float
+    violations: int
+
+
+class Series(NamedTuple):
+    """Consecutive slots up to now: aligned arrays, empty slots included."""
+
+    requests: NDArray[np.int64]
+    events: NDArray[np.int64]
+    buckets: list[int]
+
+
+class Book:
+    """Evidence of one rollout, in memory."""
+
+    def __init__(self, slot_seconds: float = 10.0) -> None:
+        self.slot_seconds = max(1, round(slot_seconds))
+        self._slots: dict[tuple[int, Arm, Mode], dict[int, SlotTotals]] = defaultdict(dict)
+        self._counts: dict[tuple[int, Arm, Mode], list[float]] = defaultdict(lambda: [0.0] * 5)
+        self._latency: dict[tuple[int, Arm, Mode], dict[int, int]] = defaultdict(dict)
+        self._sums: dict[tuple[int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
+        self._tiers: dict[tuple[int, int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
+        self._recent: list[tuple[datetime, str, Arm, int]] = []
+        self.new_subjects: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+        self.newest: int | None = None
+
+    # --- gathering
+
+    def add_slot(self, slot: Slot) -> None:
+        """Add one slot; slots of one key may come in any number of parts."""
+        key = (slot.key.epoch, slot.key.arm, slot.key.mode)
+        self._slots[key].setdefault(slot.key.start, SlotTotals()).add(slot)
+        counts = self._counts[key]
+        amounts = (slot.requests, slot.errors.count, slot.priced, slot.cost, slot.violations)
+        for i, amount in enumerate(amounts):
+            counts[i] += amount
+        add_counts(self._latency[key], slot.latency)
+        self.newest = max(self.newest or 0, slot.key.start)
+
+    def add_sums(self, sums: BucketSums) -> None:
+        """Add bucket sums, pooled over agents, also kept by tier."""
+        k = sums.key
+        for column, amounts in sums.columns.items():
+            for place in (
+                self._sums[(k.epoch, k.arm, k.mode)],
+                self._tiers[(k.epoch, k.tier, k.arm, k.mode)],
+            ):
+                array = place.get(column)
+                if array is None:
+                    array = place[column] = np.zeros(STATISTICS_BUCKETS)
+                for bucket, amount in amounts.items():
+                    array[bucket] += amount
+
+    def add_seen(self, seen: Iterable[Seen]) -> None:
+        """Count subjects that nobody had seen before."""
+        for subject in seen:
+            self.new_subjects[subject.epoch][subject.arm != "candidate"] += 1
+
+    def add_outcomes(self, outcomes: Iterable[tuple[Outcome, Arm, int]]) -> None:
+        """Remember when outcomes happened, with the arm and epoch they belong to."""
+        self._recent.extend((o.at, o.kind, arm, epoch) for o, arm, epoch in outcomes)
+        self._recent.sort(key=lambda row: row[0])
+
+    def forget(self, now: datetime) -> None:
+        """Drop single slots and outcome times that no rule looks back to."""
+        oldest = int((now - LOOK_BACK).timestamp())
+        for slots in self._slots.values():
+            for start in [s for s in slots if s < oldest]:
+                del slots[start]
+        self._recent = [row for row in self._recent if row[0] >= now - LOOK_BACK]
+
+    # --- reading
+
+    def counts(self, epochs: Iterable[int], arm: Arm, mode: Mode) -> Counts:
+        """Totals over `epochs`."""
+        totals = [0.0] * 5
+        for epoch in epochs:
+            for i, amount in enumerate(self._counts.get((epoch, arm, mode), totals[:0])):
+                totals[i] += amount
+        requests, errors, priced, cost, violations = totals
+        return Counts(int(requests), int(errors), int(priced), cost, int(violations))
+
+    def latency(self, epochs: Iterable[int], arm: Arm, mode: Mode) -> dict[int, int]:
+        """The latency histogram over `epochs`: log index -> count."""
+        merged: dict[int, int] = {}
+        for epoch in epochs:
+            add_counts(merged, self._latency.get((epoch, arm, mode), {}))
+        return merged
+
+    def sums(self, epoch: int, arm: Arm, mode: Mode, columns: Sequence[str]) -> Floats:
+        """Per statistics bucket, the sum of `columns`; zeros where nothing was seen."""
+        return _total(self._sums.get((epoch, arm, mode), {}), columns)
+
+    def sums_by_tier(
+        self, epoch: int, tiers: Iterable[int], arm: Arm, mode: Mode, columns: Sequence[str]
+    ) -> Floats:
+        """The same, of the subjects in `tiers` only."""
+        total = np.zeros(STATISTICS_BUCKETS)
+        for tier in tiers:
+            total += _total(self._tiers.get((epoch, tier, arm, mode), {}), columns)
+        return total
+
+    def series(
+        self, epochs: Iterable[int], until: datetime, length: timedelta, cut: str | None = None
+    ) -> Series:
+        """The candidate's slots (live and shadow) of the last `length`, oldest first.
+
+        Events are errors, or requests over the latency `cut` (a column name). The slot that
+        contains `until` is the last one.
+        """
+        step = self.slot_seconds
+        last = int(until.timestamp()) // step
+        size = max(1, round(length.total_seconds() / step))
+        requests = np.zeros(size, dtype=np.int64)
+        events = np.zeros(size, dtype=np.int64)
+        buckets = [0] * size
+        wanted = set(epochs)
+        for (epoch, arm, _), slots in self._slots.items():
+            if arm != "candidate" or epoch not in wanted:
+                continue
+            for start, totals in slots.items():
+                i = start // step - last + size - 1
+                if not 0 <= i < size:
+                    continue
+                tally = totals.errors if cut is None else totals.over.get(cut)
+                requests[i] += totals.requests
+                if tally is not None:
+                    events[i] += tally.count
+                    buckets[i] |= int.from_bytes(tally.buckets, "little")
+        return Series(requests, events, buckets)
+
+    def requests_since(self, arm: Arm, since: datetime) -> int:
+        """Requests of `arm`, live and shadow, in slots that end after `since`."""
+        oldest = since.timestamp() - self.slot_seconds
+        return sum(
+            totals.requests
+            for (_, its_arm, _), slots in self._slots.items()
+            if its_arm == arm
+            for start, totals in slots.items()
+            if start > oldest
+        )
+
+    def spent_since(self, since: datetime) -> float:
+        """USD the candidate has cost in slots that start at `since` or later."""
+        oldest = since.timestamp()
+        return sum(
+            totals.cost
+            for (_, arm, _), slots in self._slots.items()
+            if arm == "candidate"
+            for start, totals in slots.items()
+            if start >= oldest
+        )
+
+    def outcomes_since(self, kind: str, since: datetime, arm: Arm | None = None) -> int:
+        """How many outcomes of `kind` happened at `since` or later."""
+        return sum(
+            1 for at, k, a, _ in self._recent if at >= since and k == kind and arm in (None, a)
+        )
+
+
+def _total(place: dict[str, Floats], columns: Sequence[str]) -> Floats:
+    total = np.zeros(STATISTICS_BUCKETS)
+    for column in columns:
+        array = place.get(column)
+        if array is not None:
+            total += array
+    return total

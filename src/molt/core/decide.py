@@ -1,0 +1,210 @@
+"""(rollout, plan, evidence, now) -> what follows, as events.
+
+Triggers come first and pre-empt holds, approvals and waits. A rollout climbs only when every gate
+of its step has passed and its hold is over; evidence that is missing is `wait`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from molt.core import gates, triggers
+from molt.core.assignment import CONTROL
+from molt.core.events import (
+    AlarmCleared,
+    AlarmRaised,
+    AnyEvent,
+    Completed,
+    Halved,
+    IncidentOpened,
+    Paused,
+    QuestionAsked,
+    ReviewAsked,
+    RolledBack,
+    Ruling,
+    RulingsChanged,
+    StepEntered,
+)
+from molt.core.evidence import LIVE, SHADOW
+from molt.core.playbook import PhasePlan
+from molt.core.rollout import ACTIVE, WATCHED, Phase, Rollout
+from molt.core.scene import Scene
+from molt.core.stats import latency
+
+SEVERITY: Final = ("roll_back", "halve", "pause", "review")
+
+SMALLEST_SHARE: Final = 0.01
+"""Percent; a halving below one bucket goes back to control altogether."""
+
+
+def decide(scene: Scene, quiet_until: datetime | None = None) -> list[AnyEvent]:
+    """What follows from the evidence now; often nothing.
+
+    `quiet_until` is when the triggers were last looked at without one firing.
+    """
+    if scene.rollout.phase not in WATCHED:
+        return []
+    fired = worst(triggers.rule_all(scene), scene.rollout)
+    if fired:
+        return fire(scene, fired, quiet_until)
+    return [*_alarms(scene), *_climb(scene)]
+
+
+def worst(
+    rulings: Sequence[triggers.TriggerRuling], rollout: Rollout
+) -> triggers.TriggerRuling | None:
+    """The fired trigger with the strongest action that is not in force already."""
+    fired = [r for r in rulings if r.ruling.verdict == "fail" and not _in_force(r, rollout)]
+    return min(fired, key=lambda r: SEVERITY.index(r.action), default=None)
+
+
+def _in_force(fired: triggers.TriggerRuling, rollout: Rollout) -> bool:
+    """A pause or review that this trigger already caused and nobody has ended."""
+    if fired.action not in ("pause", "review") or rollout.halt is None:
+        return False
+    return any(
+        i.trigger == fired.ruling.name and i.id == rollout.halt.incident for i in rollout.incidents
+    )
+
+
+def incident_id(rollout: Rollout) -> str:
+    """The id of the rollout's next incident."""
+    return f"{rollout.id}-i{len(rollout.incidents) + 1}"
+
+
+def fire(
+    scene: Scene, fired: triggers.TriggerRuling, quiet_until: datetime | None
+) -> list[AnyEvent]:
+    """Open the incident and do what the trigger says."""
+    rollout, now = scene.rollout, scene.now
+    incident, reason = incident_id(rollout), fired.ruling.reason
+    action = fired.action
+    if action == "halve" and rollout.share == 0:
+        action = "pause"
+    opened = IncidentOpened(
+        at=now,
+        incident=incident,
+        trigger=fired.ruling.name,
+        action=action,
+        ruling=fired.ruling,
+        reason=reason,
+        quiet_until=quiet_until,
+        detail=fired.detail,
+    )
+    match action:
+        case "halve" if rollout.share / 2 >= SMALLEST_SHARE:
+            return [
+                opened,
+                Halved(
+                    at=now,
+                    incident=incident,
+                    share=rollout.share / 2,
+                    epoch=rollout.epoch + 1,
+                    reason=reason,
+                ),
+            ]
+        case "pause":
+            return [opened, Paused(at=now, incident=incident, reason=reason)]
+        case "review":
+            return [opened, ReviewAsked(at=now, incident=incident, reason=reason)]
+        case _:
+            return [opened, RolledBack(at=now, incident=incident, cause=reason, reason=reason)]
+
+
+def _alarms(scene: Scene) -> list[AnyEvent]:
+    """Alarms that began or ended: blindness and a sample-ratio mismatch."""
+    found = {"blind": scene.blind(), "sample_ratio": gates.sample_ratio(scene)}
+    events: list[AnyEvent] = []
+    for alarm, text in found.items():
+        if text and alarm not in scene.rollout.alarms:
+            events.append(AlarmRaised(at=scene.now, alarm=alarm, text=text))
+        elif not text and alarm in scene.rollout.alarms:
+            events.append(AlarmCleared(at=scene.now, alarm=alarm))
+    return events
+
+
+def _climb(scene: Scene) -> list[AnyEvent]:
+    """Go on, go back, ask, or wait, by the gates of the present step."""
+    rollout = scene.rollout
+    if rollout.phase not in ACTIVE:
+        return []
+    rulings = gates.rule_all(scene)
+    back = gates.failed_with(scene, rulings, "roll_back")
+    if back:
+        return fire(scene, triggers.TriggerRuling(back, "roll_back", {}), None)
+    if rollout.halt and rollout.halt.kind != "question":
+        return _changed(scene, rulings)
+    if any(r.verdict == "fail" for r in rulings):
+        return [*_changed(scene, rulings), _ask(scene, rulings, "a gate has failed")]
+    if all(r.verdict == "pass" for r in rulings):
+        if scene.held >= _due(scene):
+            return [advance(scene, rulings)]
+        return _changed(scene, rulings)
+    overdue = scene.held >= scene.step.max_hold and rollout.halt is None
+    asked = [_ask(scene, rulings, "gates still wait after the longest hold")] if overdue else []
+    return [*_changed(scene, rulings), *asked]
+
+
+def _due(scene: Scene) -> timedelta:
+    """When the step may be left: at its planned pace, or at its hold once a person approved."""
+    return scene.step.hold if scene.rollout.approved else scene.step.pace
+
+
+def _ask(scene: Scene, rulings: Sequence[Ruling], why: str) -> QuestionAsked:
+    open_ones = ", ".join(r.name for r in rulings if r.verdict != "pass")
+    return QuestionAsked(at=scene.now, rulings=tuple(rulings), reason=f"{why}: {open_ones}")
+
+
+def _changed(scene: Scene, rulings: Sequence[Ruling]) -> list[AnyEvent]:
+    """One event when any verdict is another than the recorded one."""
+    before = {r.name: r.verdict for r in scene.rollout.rulings}
+    if before == {r.name: r.verdict for r in rulings}:
+        return []
+    return [RulingsChanged(at=scene.now, rulings=tuple(rulings))]
+
+
+def advance(
+    scene: Scene, rulings: Sequence[Ruling], by: str = "molt", reason: str = "all gates passed"
+) -> StepEntered | Completed:
+    """The event that leaves the present step upwards."""
+    following = scene.next_step()
+    if following is None:
+        return Completed(at=scene.now, by=by, reason=reason, rulings=tuple(rulings))
+    return enter(scene, *following, by=by, reason=reason, rulings=rulings)
+
+
+def enter(
+    scene: Scene,
+    phase: PhasePlan,
+    step: int,
+    *,
+    by: str = "molt",
+    reason: str = "",
+    rulings: Sequence[Ruling] = (),
+) -> StepEntered:
+    """The event that enters a step, freezing what the step will be compared with."""
+    rollout = scene.rollout
+    return StepEntered(
+        at=scene.now,
+        by=by,
+        reason=reason,
+        phase=phase.name,
+        step=step,
+        share=phase.steps[step].share,
+        epoch=rollout.epoch + 1,
+        control_p50_ms=latency.quantile(scene.book.latency([rollout.epoch], CONTROL, LIVE), 0.5),
+        projected_cost=scene.playbook.cost.projected_per_request or _measured_cost(scene),
+        rulings=tuple(rulings),
+    )
+
+
+def _measured_cost(scene: Scene) -> float | None:
+    """The mean cost of a request in shadow, when the rollout leaves it."""
+    if scene.rollout.phase is not Phase.SHADOW:
+        return None
+    counts = scene.book.counts([scene.rollout.epoch], "candidate", SHADOW)
+    return counts.cost / counts.priced if counts.priced >= MIN_PRICED and counts.cost else None
+
+
+MIN_PRICED: Final = 30
+"""Priced requests needed before their mean counts as a projection."""

@@ -1,0 +1,94 @@
+"""Everything a decision gets, as one value."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from molt.core.assignment import CANDIDATE, CONTROL
+from molt.core.book import Book
+from molt.core.evidence import LIVE, SHADOW, Mode
+from molt.core.playbook import PhasePlan, Playbook, Step
+from molt.core.rollout import Phase, Rollout
+
+
+class Scene(NamedTuple):
+    """A rollout, its plan, its evidence, and the time."""
+
+    rollout: Rollout
+    playbook: Playbook
+    book: Book
+    now: datetime
+
+    @property
+    def phase_plan(self) -> PhasePlan:
+        """The plan of the phase that the rollout climbs in."""
+        return self.playbook.phase(self.rollout.plan_phase)
+
+    @property
+    def step(self) -> Step:
+        """The plan of the present step."""
+        return self.phase_plan.steps[self.rollout.step]
+
+    @property
+    def mode(self) -> Mode:
+        """How the candidate is observed in the present step."""
+        return SHADOW if self.rollout.phase is Phase.SHADOW else LIVE
+
+    @property
+    def held(self) -> timedelta:
+        """How long the present hold has lasted."""
+        since = self.rollout.hold_since
+        return self.now - since if since else timedelta(0)
+
+    @property
+    def window_epochs(self) -> range:
+        """The epochs that triggers look at."""
+        return range(self.rollout.window_epoch, self.rollout.epoch + 1)
+
+    def next_step(self) -> tuple[PhasePlan, int] | None:
+        """The step after the present one; None at the top."""
+        if self.rollout.step + 1 < len(self.phase_plan.steps):
+            return self.phase_plan, self.rollout.step + 1
+        names = [phase.name for phase in self.playbook.phases]
+        after = names.index(self.phase_plan.name) + 1
+        return (self.playbook.phases[after], 0) if after < len(names) else None
+
+    def live_epochs(self) -> Sequence[int]:
+        """Epochs in which this candidate and control could be compared: the strata.
+
+        They begin anew with a new candidate and with a resume after a rollback.
+        """
+        return [
+            stay.epoch
+            for stay in self.rollout.stays
+            if stay.epoch >= self.rollout.evidence_epoch and 0 < stay.share < 100
+        ]
+
+    def blind(self) -> str | None:
+        """Why nothing can be judged now although traffic is due; None when there is sight."""
+        length = self.playbook.timing.blind_after
+        since = self.now - length
+        if self.rollout.hold_since is None or self.rollout.hold_since > since:
+            return None
+        candidate = self.book.requests_since(CANDIDATE, since)
+        control = self.book.requests_since(CONTROL, since)
+        if candidate:
+            return None
+        if not control:
+            return f"no request of either arm was seen for {length}"
+        share = self._candidate_share()
+        expected = control * share / (1 - share) if share < 1 else float(control)
+        if expected >= DUE:
+            return f"no candidate request for {length}, although about {expected:.0f} were due"
+        return None
+
+    def _candidate_share(self) -> float:
+        """Candidate requests, live or mirrored, as a share of all."""
+        if self.mode == SHADOW:
+            mirrored = self.phase_plan.mirror / 100
+            return mirrored / (1 + mirrored)
+        return self.rollout.share / 100
+
+
+DUE = 10
+"""Requests that must have been due before silence counts as blindness."""
