@@ -1,0 +1,1 @@
+"""The control plane: load, decide, append, act; the rollback procedure; ingest."""

@@ -69,11 +69,13 @@ def snapshot(
     limiter_epoch: int,
     ttl_seconds: float,
 ) -> Flags:
-    """The whole snapshot. Rolled-back and aborted rollouts stay in it, disabled."""
+    """The whole snapshot. Rolled-back rollouts stay in it, disabled."""
     return Flags(
         version=version,
         made_at=now,
-        rollouts=tuple(derive(r, p, bounds) for r, p in rollouts if r.phase is not Phase.NEW),
+        rollouts=tuple(
+            derive(r, p, bounds) for r, p in rollouts if r.phase not in (Phase.NEW, Phase.ABORTED)
+        ),
         limiter_epoch=limiter_epoch,
         ttl_seconds=ttl_seconds,
     )

@@ -1,0 +1,459 @@
+"""The controller: load, decide, append, act. State is a fold over the log; actions are idempotent.
+
+One lock guards each append, so that ticks, commands and ingest take turns; a request is never
+delayed by any of it, because gateways only hold the last snapshot.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from molt.control.desk import LATE, Desk
+from molt.control.operator_flags import OperatorFlags
+from molt.control.procedure import Procedure
+from molt.core import commands
+from molt.core.decide import decide, enter
+from molt.core.errors import MoltError, OperatorError, Refused, StoreUnavailable, VersionConflict
+from molt.core.events import (
+    AlarmCleared,
+    AlarmRaised,
+    AnyEvent,
+    BoundsChanged,
+    Completed,
+    Halved,
+    IncidentOpened,
+    ProcedureStepDone,
+    ProcedureStepFailed,
+    QuestionAsked,
+    Recorded,
+    Resumed,
+    RolledBack,
+    RolloutStarted,
+    StepEntered,
+)
+from molt.core.evidence import Batch, Outcome
+from molt.core.flags import Flags
+from molt.core.playbook import Playbook
+from molt.core.rollout import Phase, Rollout
+from molt.core.scene import Scene
+from molt.core.snapshot import snapshot
+from molt.ports import Clock, EventStore, EvidenceStore, FlagSink, FlagStore, Notice, Notifier
+
+log = structlog.get_logger(__name__)
+
+OLD_VERSION_SETTLES = timedelta(seconds=30)
+"""A version known from before counts as a change back only when the newer one has gone silent."""
+
+
+class Stores(NamedTuple):
+    """Where everything is kept."""
+
+    events: EventStore
+    evidence: EvidenceStore
+    flags: FlagStore
+
+
+class Accepted(NamedTuple):
+    """What became of reported outcomes."""
+
+    accepted: int
+    repeated: int
+    unknown_subjects: int
+    too_late: int
+
+
+Listener = Callable[[str, Sequence[Recorded]], None]
+Command = Callable[[Scene], list[AnyEvent]]
+
+
+class Controller:
+    """All rollouts of one installation."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        clock: Clock,
+        operator: OperatorFlags,
+        sink: FlagSink,
+        notifier: Notifier,
+        hash_subject: Callable[[str], str],
+        ttl_seconds: float = 600.0,
+    ) -> None:
+        self.clock = clock
+        self.operator = operator
+        self.desks: dict[str, Desk] = {}
+        self.flags: Flags | None = None
+        self.procedure: Procedure | None = None
+        self.store_problem: str | None = None
+        self.unknown_subjects = 0
+        self._stores = stores
+        self._sink = sink
+        self._notifier = notifier
+        self._hash_subject = hash_subject
+        self._ttl = ttl_seconds
+        self._lock = asyncio.Lock()
+        self._listeners: list[Listener] = []
+        self._background: set[asyncio.Task[None]] = set()
+
+    # --- life
+
+    async def start(self) -> None:
+        """Rebuild everything from the stores, publish the snapshot, resume open procedures."""
+        self.operator.refresh()
+        for rollout_id in await self._stores.events.rollouts():
+            self.desks[rollout_id] = await Desk.load(
+                rollout_id, self._stores.events, self._stores.evidence, self.clock.now()
+            )
+        self.flags = await self._stores.flags.load_flags()
+        await self.publish()
+
+    def on_records(self, listener: Listener) -> None:
+        """Call `listener(rollout, records)` after every append."""
+        self._listeners.append(listener)
+
+    async def close(self) -> None:
+        """Stop what runs in the background; the log says where to go on."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    # --- the loop
+
+    async def tick(self) -> None:
+        """Look at every rollout once. A store that fails stops the climb, nothing else."""
+        async with self._lock:
+            if self.operator.refresh():
+                await self._bounds_changed()
+            for desk in self.desks.values():
+                try:
+                    await self._step(desk)
+                    self.store_problem = None
+                except (StoreUnavailable, VersionConflict) as error:
+                    self.store_problem = str(error)
+                    log.error("store_unavailable", rollout=desk.id, error=str(error))
+
+    async def _step(self, desk: Desk) -> None:
+        now = self.clock.now()
+        desk.book.forget(now)
+        events = [*self._flag_alarm(desk), *decide(desk.scene(now), desk.quiet_until)]
+        if not any(isinstance(e, IncidentOpened) for e in events):
+            desk.quiet_until = now
+        if events:
+            await self._append(desk, events)
+        await self._run_procedure(desk)
+
+    def _flag_alarm(self, desk: Desk) -> list[AnyEvent]:
+        problem, alarms = self.operator.problem, desk.rollout.alarms
+        now = self.clock.now()
+        if problem and alarms.get("flags_file") != problem:
+            return [AlarmRaised(at=now, alarm="flags_file", text=problem)]
+        if not problem and "flags_file" in alarms:
+            return [AlarmCleared(at=now, alarm="flags_file")]
+        return []
+
+    async def _bounds_changed(self) -> None:
+        bounds = msgspec.to_builtins(self.operator.bounds)
+        for desk in self.desks.values():
+            if desk.rollout.phase is not Phase.ABORTED:
+                event = BoundsChanged(at=self.clock.now(), by="operator", bounds=bounds)
+                await self._append(desk, [event], publish=False)
+        await self.publish()
+
+    # --- appending and acting
+
+    async def _append(
+        self, desk: Desk, events: Sequence[AnyEvent], *, publish: bool = True
+    ) -> Sequence[Recorded]:
+        """Append before acting: then flags, listeners and notices follow from what is on record."""
+        records = await self._stores.events.append(
+            desk.id, events, expected_version=desk.rollout.version
+        )
+        desk.apply(records)
+        if publish:
+            await self.publish()
+        for listener in self._listeners:
+            listener(desk.id, records)
+        for event in events:
+            self._notice(desk, event)
+        return records
+
+    async def publish(self) -> Flags:
+        """Derive the snapshot; when it differs, keep it and hand it to the gateways."""
+        before = self.flags
+        made = snapshot(
+            before.version + 1 if before else 1,
+            self.clock.now(),
+            [(desk.rollout, desk.playbook) for desk in self.desks.values()],
+            self.operator.bounds,
+            limiter_epoch=before.limiter_epoch if before else 0,
+            ttl_seconds=self._ttl,
+        )
+        if before and _same(made, before):
+            return before
+        return await self._publish(made)
+
+    async def _publish(self, made: Flags) -> Flags:
+        """Gateways first: a store that cannot keep the snapshot must not delay a rollback."""
+        self.flags = made
+        await self._sink.publish(made)
+        try:
+            await self._stores.flags.save_flags(made)
+        except (StoreUnavailable, VersionConflict) as error:
+            self.store_problem = str(error)
+            log.error("flags_not_kept", version=made.version, error=str(error))
+        return made
+
+    async def clear_limits(self) -> Flags:
+        """Make gateways forget all rate-limiter state."""
+        flags = await self.publish()
+        return await self._publish(
+            msgspec.structs.replace(
+                flags, version=flags.version + 1, limiter_epoch=flags.limiter_epoch + 1
+            )
+        )
+
+    def _notice(self, desk: Desk, event: AnyEvent) -> None:
+        notice = _notice_of(desk, event)
+        if notice:
+            self._spawn(self._deliver(notice))
+
+    async def _deliver(self, notice: Notice) -> None:
+        delivery = await self._notifier.notify(notice)
+        if not delivery.delivered:
+            log.warning("notice_undelivered", title=notice.title, detail=delivery.detail)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # --- the rollback procedure
+
+    async def _run_procedure(self, desk: Desk) -> None:
+        """Do the next open steps of every rollback, in order; a failed one is tried next time."""
+        if self.procedure is None:
+            return
+        for incident in [i for i in desk.rollout.incidents if i.procedure]:
+            for step in desk.playbook.procedure:
+                if step in incident.steps:
+                    continue
+                if not await self._run_step(desk, incident.id, step):
+                    break
+
+    async def _run_step(self, desk: Desk, incident_id: str, step: str) -> bool:
+        assert self.procedure is not None
+        incident = next(i for i in desk.rollout.incidents if i.id == incident_id)
+        try:
+            proof = await self.procedure.perform(step, desk, incident, self._alone(desk))
+        except (MoltError, OSError) as error:
+            log.error("procedure_step_failed", incident=incident_id, step=step, error=str(error))
+            failed = ProcedureStepFailed(
+                at=self.clock.now(), incident=incident_id, step=step, error=str(error)
+            )
+            last = desk.records[-1].event
+            if not (isinstance(last, ProcedureStepFailed) and last.error == failed.error):
+                await self._append(desk, [failed], publish=False)
+            return False
+        done = ProcedureStepDone(at=self.clock.now(), incident=incident_id, step=step, proof=proof)
+        await self._append(desk, [done], publish=False)
+        return True
+
+    def _alone(self, desk: Desk) -> bool:
+        idle = (Phase.ABORTED, Phase.ROLLED_BACK)
+        return all(d is desk or d.rollout.phase in idle for d in self.desks.values())
+
+    # --- commands
+
+    async def begin(
+        self,
+        playbook: Playbook,
+        *,
+        rollout_id: str,
+        salts: tuple[str, str],
+        by: str,
+        reason: str = "",
+        waived: Sequence[str] = (),
+    ) -> Rollout:
+        """Start a rollout of `playbook` in its first step. Raises `Refused`."""
+        async with self._lock:
+            self._refuse_overlap(playbook, rollout_id)
+            now = self.clock.now()
+            started = RolloutStarted(
+                at=now,
+                by=by,
+                reason=reason,
+                rollout=rollout_id,
+                playbook=playbook.canonical(),
+                playbook_hash=playbook.hash(),
+                salt=salts[0],
+                statistics_salt=salts[1],
+                agents=tuple(playbook.agents),
+                waived=tuple(waived),
+            )
+            new = Desk(Rollout(playbook=playbook.canonical()), [])
+            first = enter(new.scene(now), playbook.phases[0], 0, by=by, reason="started")
+            records = await self._stores.events.append(
+                rollout_id, [started, first], expected_version=0
+            )
+            desk = Desk(Rollout(playbook=playbook.canonical()), [])
+            desk.apply(records)
+            self.desks[rollout_id] = desk
+            await self.publish()
+            for listener in self._listeners:
+                listener(rollout_id, records)
+            return desk.rollout
+
+    def _refuse_overlap(self, playbook: Playbook, rollout_id: str) -> None:
+        if rollout_id in self.desks:
+            raise Refused(f"There is a rollout {rollout_id} already; choose another --id")
+        for desk in self.desks.values():
+            shared = set(playbook.agents) & set(desk.rollout.agents)
+            if shared and desk.rollout.phase is not Phase.ABORTED:
+                raise Refused(
+                    f"Rollout {desk.id} ({desk.rollout.phase}) covers {', '.join(sorted(shared))} "
+                    "already. Rollouts run side by side only when their agents differ; "
+                    f"end it first: molt abort --rollout {desk.id}"
+                )
+
+    async def command(
+        self, rollout_id: str, command: Command, *, expected_version: int | None = None
+    ) -> Rollout:
+        """Carry out what a person asked for. Raises `Refused`, or `VersionConflict` when the
+        rollout has changed since the version that the person saw."""
+        desk = self.desk(rollout_id)
+        async with self._lock:
+            if expected_version is not None and expected_version != desk.rollout.version:
+                since = [type(r.event).__name__ for r in desk.records if r.seq > expected_version]
+                raise VersionConflict(
+                    f"The rollout has changed since version {expected_version}: "
+                    f"{', '.join(since)}. Look again, then repeat the command"
+                )
+            events = command(desk.scene(self.clock.now()))
+            if any(isinstance(e, Resumed) for e in events):
+                self._enable_again(desk)
+            await self._append(desk, events)
+            if any(isinstance(e, RolledBack) for e in events):
+                await self._run_procedure(desk)
+            return desk.rollout
+
+    def _enable_again(self, desk: Desk) -> None:
+        """A person's resume takes back what the procedure switched off."""
+        if desk.rollout.phase is not Phase.ROLLED_BACK:
+            return
+        bounds = self.operator.file.read()
+        if bounds.enabled is False:
+            self.operator.set("MOLTBOT_ENABLED", "true")
+        for agent in desk.rollout.agents:
+            if bounds.agents.get(agent) is False and desk.playbook.agents[agent].enabled:
+                self.operator.set(f"MOLTBOT_{agent.upper()}_ENABLED", "true")
+
+    def desk(self, rollout_id: str) -> Desk:
+        """The desk of that rollout; raises `OperatorError`."""
+        try:
+            return self.desks[rollout_id]
+        except KeyError:
+            known = ", ".join(self.desks) or "none; start one with: molt start"
+            raise OperatorError(f"No rollout {rollout_id!r}; known: {known}") from None
+
+    # --- evidence
+
+    async def ingest(self, batch: Batch) -> bool:
+        """Fold a gateway's batch in and decide at once; False when it was known already.
+
+        A violation is answered only after the rollback it causes is written.
+        """
+        new = await self._stores.evidence.ingest(batch)
+        if new is None:
+            return False
+        for slot in batch.slots:
+            if desk := self.desks.get(slot.key.rollout):
+                desk.book.add_slot(slot)
+        for sums in batch.sums:
+            if desk := self.desks.get(sums.key.rollout):
+                desk.book.add_sums(sums)
+        for desk in self.desks.values():
+            desk.book.add_seen(s for s in new if s.rollout == desk.id)
+            desk.violations.extend(v for v in batch.violations if v.rollout == desk.id)
+            del desk.violations[:-1000]
+        touched = {slot.key.rollout for slot in batch.slots} | set(batch.versions)
+        async with self._lock:
+            for rollout_id in touched & self.desks.keys():
+                desk = self.desks[rollout_id]
+                await self._see_version(desk, batch)
+                await self._step(desk)
+        return True
+
+    async def _see_version(self, desk: Desk, batch: Batch) -> None:
+        """A version never seen before is a change at once; an older one when it alone is left."""
+        version = batch.versions.get(desk.id)
+        if version is None:
+            return
+        now, seen = self.clock.now(), desk.last_version_seen
+        current = desk.rollout.candidate_version
+        known = version in seen or version == current
+        seen[version] = now
+        if version == current or desk.rollout.phase in (Phase.ROLLED_BACK, Phase.ABORTED):
+            return
+        if known and current in seen and now - seen[current] < OLD_VERSION_SETTLES:
+            return
+        await self._append(desk, [commands.candidate_changed(desk.scene(now), version)])
+
+    async def report_outcomes(self, rollout_id: str, outcomes: Sequence[Outcome]) -> Accepted:
+        """Keep outcomes, each once by its id, attributed to the arm of its subject at its time."""
+        desk, now = self.desk(rollout_id), self.clock.now()
+        async with self._lock:
+            known = await self._stores.evidence.known_outcomes(rollout_id, [o.id for o in outcomes])
+            fresh = {o.id: o for o in outcomes if o.id not in known}
+            on_time = [
+                o for o in fresh.values() if now - LATE <= o.at <= now + timedelta(minutes=5)
+            ]
+            hashes = {o.subject: self._hash_subject(o.subject) for o in on_time}
+            seen = await self._stores.evidence.known_subjects(rollout_id, list(hashes.values()))
+            unknown = sum(1 for o in on_time if hashes[o.subject] not in seen)
+            sums = desk.sums_of(on_time)
+            hidden = [msgspec.structs.replace(o, subject=hashes[o.subject]) for o in on_time]
+            await self._stores.evidence.add_outcomes(rollout_id, hidden, sums)
+            for one in sums:
+                desk.book.add_sums(one)
+            desk.book.add_outcomes([(o, *desk.arm_of(o)) for o in on_time])
+            self.unknown_subjects += unknown
+            await self._step(desk)
+        return Accepted(
+            accepted=len(on_time),
+            repeated=len(outcomes) - len(fresh),
+            unknown_subjects=unknown,
+            too_late=len(fresh) - len(on_time),
+        )
+
+
+def _same(a: Flags, b: Flags) -> bool:
+    return (
+        a.rollouts == b.rollouts
+        and a.limiter_epoch == b.limiter_epoch
+        and a.ttl_seconds == b.ttl_seconds
+    )
+
+
+def _notice_of(desk: Desk, event: AnyEvent) -> Notice | None:
+    """What a person should hear of beside the rollback procedure's own notice."""
+    name = desk.playbook.name
+    match event:
+        case Halved():
+            return Notice("critical", f"{name}: traffic halved", event.reason, event.incident)
+        case IncidentOpened() if event.action in ("pause", "review"):
+            title = f"{name}: {event.trigger} asks for {event.action}"
+            return Notice("warning", title, event.reason, event.incident)
+        case QuestionAsked():
+            return Notice("warning", f"{name}: a question", event.reason, f"{desk.id}-question")
+        case AlarmRaised():
+            return Notice("warning", f"{name}: {event.alarm}", event.text, event.alarm)
+        case StepEntered() | Completed():
+            share = event.share if isinstance(event, StepEntered) else desk.rollout.share
+            return Notice("info", f"{name}: at {share:g}%", event.reason, desk.id)
+        case _:
+            return None

@@ -1,0 +1,85 @@
+"""An incident as a Markdown page: what happened when, and the evidence as it was."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+
+from molt.core.events import (
+    AnyEvent,
+    IncidentClosed,
+    IncidentNoted,
+    IncidentOpened,
+    ProcedureStepDone,
+    ProcedureStepFailed,
+)
+from molt.core.rollout import Incident, Rollout
+
+BEFORE = timedelta(hours=24)
+
+
+def timeline(rollout: Rollout, incident: Incident, events: Sequence[AnyEvent]) -> str:
+    """The page of `incident`, from the rollout's log."""
+    first = incident.opened_at - BEFORE
+    rows = [_row(e) for e in events if e.at >= first and _belongs(e, incident.id)]
+    return "\n".join(
+        [
+            f"# Incident {incident.id}",
+            "",
+            f"- Rollout: `{rollout.id}` (playbook hash `{rollout.playbook_hash[:12]}`)",
+            f"- Trigger: **{incident.trigger}**, action **{incident.action}**",
+            f"- Opened: {incident.opened_at.isoformat()}",
+            f"- Candidate version: {rollout.candidate_version or 'not reported'}",
+            f"- Why: {incident.ruling.reason}",
+            "",
+            "## Evidence",
+            "",
+            "| number | value |",
+            "| --- | --- |",
+            *[f"| {name} | {_cell(value)} |" for name, value in incident.ruling.numbers.items()],
+            "",
+            "## Timeline",
+            "",
+            "| time (UTC) | what | who | detail |",
+            "| --- | --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _belongs(event: AnyEvent, incident: str) -> bool:
+    """Everything about the rollout, but of incidents only this one."""
+    return getattr(event, "incident", None) in (None, incident)
+
+
+def _row(event: AnyEvent) -> str:
+    cells = (event.at.isoformat(timespec="milliseconds"), type(event).__name__, event.by)
+    return f"| {' | '.join(cells)} | {_cell(_detail(event))} |"
+
+
+def _detail(event: AnyEvent) -> str:
+    match event:
+        case ProcedureStepDone():
+            return f"{event.step}: {event.proof}"
+        case ProcedureStepFailed():
+            return f"{event.step}: {event.error}"
+        case IncidentOpened():
+            return f"{event.trigger}: {event.reason} {_json(event.detail) if event.detail else ''}"
+        case IncidentNoted():
+            return event.note
+        case IncidentClosed():
+            return event.cause
+        case _:
+            fields = msgspec.structs.asdict(event)
+            for name in ("at", "by", "playbook", "rulings"):
+                fields.pop(name, None)
+            return ", ".join(f"{k}={v}" for k, v in fields.items() if v not in ("", None, ()))
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
