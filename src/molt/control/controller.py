@@ -13,27 +13,21 @@ import msgspec
 import structlog
 
 from molt.control.desk import LATE, Desk
+from molt.control.notices import notice_of
 from molt.control.operator_flags import OperatorFlags
-from molt.control.procedure import Procedure
 from molt.core import commands
+from molt.core.assignment import bucket_of
 from molt.core.decide import decide, enter
-from molt.core.errors import MoltError, OperatorError, Refused, StoreUnavailable, VersionConflict
+from molt.core.errors import OperatorError, Refused, StoreUnavailable, VersionConflict
 from molt.core.events import (
     AlarmCleared,
     AlarmRaised,
     AnyEvent,
     BoundsChanged,
-    Completed,
-    Halved,
     IncidentOpened,
-    ProcedureStepDone,
-    ProcedureStepFailed,
-    QuestionAsked,
     Recorded,
     Resumed,
-    RolledBack,
     RolloutStarted,
-    StepEntered,
 )
 from molt.core.evidence import Batch, Outcome
 from molt.core.flags import Flags
@@ -88,7 +82,6 @@ class Controller:
         self.operator = operator
         self.desks: dict[str, Desk] = {}
         self.flags: Flags | None = None
-        self.procedure: Procedure | None = None
         self.store_problem: str | None = None
         self.unknown_subjects = 0
         self._stores = stores
@@ -103,7 +96,7 @@ class Controller:
     # --- life
 
     async def start(self) -> None:
-        """Rebuild everything from the stores, publish the snapshot, resume open procedures."""
+        """Rebuild everything from the stores, publish the snapshot."""
         self.operator.refresh()
         for rollout_id in await self._stores.events.rollouts():
             self.desks[rollout_id] = await Desk.load(
@@ -145,7 +138,6 @@ class Controller:
             desk.quiet_until = now
         if events:
             await self._append(desk, events)
-        await self._run_procedure(desk)
 
     def _flag_alarm(self, desk: Desk) -> list[AnyEvent]:
         problem, alarms = self.operator.problem, desk.rollout.alarms
@@ -178,9 +170,14 @@ class Controller:
             await self.publish()
         for listener in self._listeners:
             listener(desk.id, records)
-        for event in events:
-            self._notice(desk, event)
+        for notice in filter(None, (notice_of(desk, event) for event in events)):
+            self._spawn(self._deliver(notice))
         return records
+
+    async def record(self, desk: Desk, event: AnyEvent) -> None:
+        """Append a fact that changes no traffic."""
+        async with self._lock:
+            await self._append(desk, [event], publish=False)
 
     async def publish(self) -> Flags:
         """Derive the snapshot; when it differs, keep it and hand it to the gateways."""
@@ -217,11 +214,6 @@ class Controller:
             )
         )
 
-    def _notice(self, desk: Desk, event: AnyEvent) -> None:
-        notice = _notice_of(desk, event)
-        if notice:
-            self._spawn(self._deliver(notice))
-
     async def _deliver(self, notice: Notice) -> None:
         delivery = await self._notifier.notify(notice)
         if not delivery.delivered:
@@ -231,41 +223,6 @@ class Controller:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    # --- the rollback procedure
-
-    async def _run_procedure(self, desk: Desk) -> None:
-        """Do the next open steps of every rollback, in order; a failed one is tried next time."""
-        if self.procedure is None:
-            return
-        for incident in [i for i in desk.rollout.incidents if i.procedure]:
-            for step in desk.playbook.procedure:
-                if step in incident.steps:
-                    continue
-                if not await self._run_step(desk, incident.id, step):
-                    break
-
-    async def _run_step(self, desk: Desk, incident_id: str, step: str) -> bool:
-        assert self.procedure is not None
-        incident = next(i for i in desk.rollout.incidents if i.id == incident_id)
-        try:
-            proof = await self.procedure.perform(step, desk, incident, self._alone(desk))
-        except (MoltError, OSError) as error:
-            log.error("procedure_step_failed", incident=incident_id, step=step, error=str(error))
-            failed = ProcedureStepFailed(
-                at=self.clock.now(), incident=incident_id, step=step, error=str(error)
-            )
-            last = desk.records[-1].event
-            if not (isinstance(last, ProcedureStepFailed) and last.error == failed.error):
-                await self._append(desk, [failed], publish=False)
-            return False
-        done = ProcedureStepDone(at=self.clock.now(), incident=incident_id, step=step, proof=proof)
-        await self._append(desk, [done], publish=False)
-        return True
-
-    def _alone(self, desk: Desk) -> bool:
-        idle = (Phase.ABORTED, Phase.ROLLED_BACK)
-        return all(d is desk or d.rollout.phase in idle for d in self.desks.values())
 
     # --- commands
 
@@ -337,8 +294,6 @@ class Controller:
             if any(isinstance(e, Resumed) for e in events):
                 self._enable_again(desk)
             await self._append(desk, events)
-            if any(isinstance(e, RolledBack) for e in events):
-                await self._run_procedure(desk)
             return desk.rollout
 
     def _enable_again(self, desk: Desk) -> None:
@@ -416,7 +371,7 @@ class Controller:
             seen = await self._stores.evidence.known_subjects(rollout_id, list(hashes.values()))
             unknown = sum(1 for o in on_time if hashes[o.subject] not in seen)
             sums = desk.sums_of(on_time)
-            hidden = [msgspec.structs.replace(o, subject=hashes[o.subject]) for o in on_time]
+            hidden = [_hidden(o, hashes[o.subject], desk.rollout.salt) for o in on_time]
             await self._stores.evidence.add_outcomes(rollout_id, hidden, sums)
             for one in sums:
                 desk.book.add_sums(one)
@@ -431,29 +386,16 @@ class Controller:
         )
 
 
+def _hidden(outcome: Outcome, subject_hash: str, salt: str) -> Outcome:
+    """The outcome as it is kept: a keyed hash for the subject, and its bucket."""
+    return msgspec.structs.replace(
+        outcome, subject=subject_hash, bucket=bucket_of(salt, outcome.subject)
+    )
+
+
 def _same(a: Flags, b: Flags) -> bool:
     return (
         a.rollouts == b.rollouts
         and a.limiter_epoch == b.limiter_epoch
         and a.ttl_seconds == b.ttl_seconds
     )
-
-
-def _notice_of(desk: Desk, event: AnyEvent) -> Notice | None:
-    """What a person should hear of beside the rollback procedure's own notice."""
-    name = desk.playbook.name
-    match event:
-        case Halved():
-            return Notice("critical", f"{name}: traffic halved", event.reason, event.incident)
-        case IncidentOpened() if event.action in ("pause", "review"):
-            title = f"{name}: {event.trigger} asks for {event.action}"
-            return Notice("warning", title, event.reason, event.incident)
-        case QuestionAsked():
-            return Notice("warning", f"{name}: a question", event.reason, f"{desk.id}-question")
-        case AlarmRaised():
-            return Notice("warning", f"{name}: {event.alarm}", event.text, event.alarm)
-        case StepEntered() | Completed():
-            share = event.share if isinstance(event, StepEntered) else desk.rollout.share
-            return Notice("info", f"{name}: at {share:g}%", event.reason, desk.id)
-        case _:
-            return None

@@ -70,7 +70,10 @@ class Desk:
 
     def arm_of(self, outcome: Outcome) -> tuple[Arm, int]:
         """The (arm, epoch) that the outcome's subject was assigned to when it happened."""
-        return arm_at(self.rollout, bucket_of(self.rollout.salt, outcome.subject), outcome.at)
+        bucket = outcome.bucket
+        if bucket is None:
+            bucket = bucket_of(self.rollout.salt, outcome.subject)
+        return arm_at(self.rollout, bucket, outcome.at)
 
     def sums_of(self, outcomes: Sequence[Outcome]) -> list[BucketSums]:
         """Bucket sums of outcomes: a count, and the sum of values, per kind."""

@@ -171,7 +171,11 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """A business fact about a subject, reported by the user's systems; `id` makes it idempotent."""
+    """A business fact about a subject, reported by the user's systems; `id` makes it idempotent.
+
+    `bucket` is the subject's bucket, filled in when the outcome is taken in, since the subject id
+    is kept only as a keyed hash.
+    """
 
     id: str
     subject: str
@@ -179,6 +183,7 @@ class Outcome(msgspec.Struct, frozen=True):
     at: datetime
     value: float | None = None
     agent: str | None = None
+    bucket: int | None = None
 
 
 class Head(msgspec.Struct, frozen=True):

@@ -1,0 +1,33 @@
+"""What a person should hear of, beside the rollback procedure's own notice."""
+
+from molt.control.desk import Desk
+from molt.core.events import (
+    AlarmRaised,
+    AnyEvent,
+    Completed,
+    Halved,
+    IncidentOpened,
+    QuestionAsked,
+    StepEntered,
+)
+from molt.ports import Notice
+
+
+def notice_of(desk: Desk, event: AnyEvent) -> Notice | None:
+    """The notice that `event` is worth, if any."""
+    name = desk.playbook.name
+    match event:
+        case Halved():
+            return Notice("critical", f"{name}: traffic halved", event.reason, event.incident)
+        case IncidentOpened() if event.action in ("pause", "review"):
+            title = f"{name}: {event.trigger} asks for {event.action}"
+            return Notice("warning", title, event.reason, event.incident)
+        case QuestionAsked():
+            return Notice("warning", f"{name}: a question", event.reason, f"{desk.id}-question")
+        case AlarmRaised():
+            return Notice("warning", f"{name}: {event.alarm}", event.text, event.alarm)
+        case StepEntered() | Completed():
+            share = event.share if isinstance(event, StepEntered) else desk.rollout.share
+            return Notice("info", f"{name}: at {share:g}%", event.reason, desk.id)
+        case _:
+            return None
