@@ -1,0 +1,79 @@
+"""Starts one service of the reference bar: `python -m molt.apps.demo.bar SERVICE --port P --data DIR`."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the service that `argv` names until SIGTERM."""
+    options = _parser().parse_args(argv)
+    options.data.mkdir(parents=True, exist_ok=True)
+    services: dict[str, Callable[[argparse.Namespace], None]] = {
+        "existing-system": _existing_system,
+        "bar-tools": _bar_tools,
+        "agent-chat": _agent_chat,
+    }
+    services[options.service](options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m molt.apps.demo.bar", description=__doc__)
+    services = parser.add_subparsers(dest="service", required=True)
+    parsers = {
+        "existing-system": services.add_parser("existing-system", help="the rule-based order service"),
+        "bar-tools": services.add_parser("bar-tools", help="the MCP tool server"),
+        "agent-chat": services.add_parser("agent-chat", help="the agent service"),
+    }
+    for parser_of_one in parsers.values():
+        parser_of_one.add_argument("--host", default="127.0.0.1")
+        parser_of_one.add_argument("--port", type=int, default=0, help="0 takes a free port")
+        parser_of_one.add_argument("--data", type=Path, default=Path("bar-data"), help="directory of databases")
+    for name in ("existing-system", "agent-chat"):
+        parsers[name].add_argument("--latency-ms", type=float, default=30.0, help="median of a simulated delay")
+    agent = parsers["agent-chat"]
+    agent.add_argument("--tools", required=True, help="URL of bar-tools, such as http://127.0.0.1:9000/mcp")
+    agent.add_argument("--version", default="1", help="sent as x-agent-version with each answer")
+    agent.add_argument("--session-ttl", type=float, default=1800.0, help="seconds an idle conversation is kept")
+    agent.add_argument("--ignore-shadow", action="store_true", help="execute writes in shadow mode too")
+    agent.add_argument("--allow-faults", action="store_true", help="accept POST /_fault")
+    return parser
+
+
+def _existing_system(options: argparse.Namespace) -> None:
+    from molt.apps.demo.bar.existing import existing_system
+    from molt.apps.demo.bar.serving import Latency, serve
+
+    app = existing_system(options.data / "existing-system.db", Latency(options.latency_ms))
+    serve(app, "existing-system", options.host, options.port)
+
+
+def _bar_tools(options: argparse.Namespace) -> None:
+    from molt.apps.demo.bar.serving import serve
+    from molt.apps.demo.bar.tool_server import BarTools
+
+    tools = BarTools(options.data / "bar-tools.db")
+    try:
+        serve(tools.app(), "bar-tools", options.host, options.port)
+    finally:
+        tools.close()
+
+
+def _agent_chat(options: argparse.Namespace) -> None:
+    from molt.apps.demo.bar.agent_service import agent_chat
+    from molt.apps.demo.bar.agent_settings import AgentSettings
+    from molt.apps.demo.bar.serving import serve
+
+    settings = AgentSettings.from_environment(
+        tools_url=options.tools,
+        version=options.version,
+        latency_ms=options.latency_ms,
+        session_ttl=options.session_ttl,
+        ignore_shadow=options.ignore_shadow,
+        allow_faults=options.allow_faults,
+    )
+    serve(agent_chat(settings), "agent-chat", options.host, options.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""One service as a process: a free port, a ready line on standard output, a clean end on SIGTERM."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import math
+import random
+import signal
+import socket
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+KEEP_ALIVE = 75
+"""Seconds an idle connection is kept; proxies in front must give up theirs earlier."""
+
+
+class Latency:
+    """A delay as a real service has one: lognormal around a median, seeded."""
+
+    def __init__(self, median_ms: float, seed: int = 1) -> None:
+        self._random = random.Random(seed)
+        self._median = median_ms / 1000
+
+    async def wait(self, share: float = 1.0) -> None:
+        """Sleep for one drawn delay times `share`; nothing when the median is zero."""
+        if self._median > 0:
+            await asyncio.sleep(self._median * share * math.exp(self._random.gauss(0.0, 0.35)))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one. Raises OSError when the port is taken."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    return sock
+
+
+def serve(app: ASGIApp, service: str, host: str, port: int) -> None:
+    """Run `app` until SIGTERM or SIGINT; prints {"service", "url"} as one JSON line when it is ready."""
+    uvloop.run(_serve(app, service, listen(host, port)))
+
+
+async def _serve(app: ASGIApp, service: str, sock: socket.socket) -> None:
+    config = uvicorn.Config(
+        app, http="httptools", ws="none", lifespan="on", log_level="warning", access_log=False,
+        server_header=False, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=3, backlog=1024,
+    )  # fmt: skip
+    server = _Server(config, service)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    await server.serve([sock])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, service: str) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing to capture: uvicorn's own handlers would end the process by the signal, not with 0."""
+        return contextlib.nullcontext()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.should_exit or not sockets:
+            return
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
+        host, port = sockets[0].getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
+        print(json.dumps({"service": self._service, "url": f"http://{host}:{port}"}), flush=True)
