@@ -1,0 +1,45 @@
+"""The small protocol between control and its gateways, and the agents' reports on their runs."""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import StreamingResponse
+
+from molt.apps.api.auth import gateway
+from molt.control.controller import Controller
+from molt.core.evidence import Batch
+
+router = APIRouter(prefix="/gateway/v1", dependencies=[Depends(gateway)], include_in_schema=False)
+
+_batches = msgspec.json.Decoder(Batch)
+
+
+@router.get("/flags")
+async def flags(request: Request) -> StreamingResponse:
+    """The snapshot now and on every change, one JSON object a line, with a beat every second."""
+    lines: AsyncIterator[bytes] = request.app.state.hub.flag_lines()
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+@router.post("/batches")
+async def batches(request: Request) -> Response:
+    """Take a batch in; answered when it is kept and decided on. 409 when it was known already."""
+    try:
+        batch = _batches.decode(await request.body())
+    except msgspec.DecodeError as error:
+        raise HTTPException(422, f"not a batch: {error}") from None
+    request.app.state.hub.heard(batch)
+    if batch.head is not None:
+        await request.app.state.store.save_heads([batch.head])
+    controller: Controller = request.app.state.controller
+    if not await controller.ingest(batch):
+        return Response(status_code=409)
+    return Response(status_code=204)
+
+
+@router.post("/runs/{run}/close")
+async def close_run(run: str, request: Request) -> dict[str, object]:
+    """End a run: `acted` says whether it reported an action; later reports are refused."""
+    tools = await request.app.state.store.close_run(run, request.app.state.clock.now())
+    return {"acted": bool(tools), "tools": list(tools)}

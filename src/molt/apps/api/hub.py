@@ -1,0 +1,107 @@
+"""Where flags and events go out: connected gateways, and listeners of the live stream."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from molt.core.events import Recorded
+from molt.core.evidence import Batch
+from molt.core.flags import Flags
+from molt.ports import Applied, Clock
+
+BEAT_SECONDS = 1.0
+SILENT = timedelta(seconds=15)
+"""A gateway not heard of for this long no longer counts for reading back."""
+
+QUEUE = 256
+"""Messages a slow stream listener may lag behind before the oldest are dropped."""
+
+
+class Hub:
+    """Hands every snapshot to every gateway, and every event to every listener."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._flags: Flags | None = None
+        self._gateways: dict[str, Applied] = {}
+        self._changed = asyncio.Event()
+        self._listeners: set[asyncio.Queue[bytes]] = set()
+
+    # --- the FlagSink port
+
+    async def publish(self, flags: Flags) -> None:
+        """Wake every flag stream."""
+        self._flags = flags
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def applied(self) -> Mapping[str, Applied]:
+        """What each gateway that was heard of lately acts on."""
+        oldest = self._clock.now() - SILENT
+        return {name: a for name, a in self._gateways.items() if a.heard_at >= oldest}
+
+    # --- gateways
+
+    def heard(self, batch: Batch) -> None:
+        """Note what a gateway says it acts on."""
+        before = self._gateways.get(batch.gateway)
+        last = {**(before.last_candidate if before else {}), **batch.last_candidate}
+        self._gateways[batch.gateway] = Applied(
+            gateway=batch.gateway,
+            version=batch.applied,
+            limiter_epoch=batch.limiter_epoch,
+            heard_at=self._clock.now(),
+            last_candidate=last,
+            in_flight=batch.in_flight,
+        )
+
+    async def flag_lines(self) -> AsyncIterator[bytes]:
+        """NDJSON for one gateway: the snapshot now and on every change, a beat every second."""
+        sent = 0
+        while True:
+            changed = self._changed
+            if self._flags is not None and self._flags.version > sent:
+                sent = self._flags.version
+                yield msgspec.json.encode({"flags": self._flags}) + b"\n"
+            else:
+                yield b'{"beat":%d}\n' % sent
+            try:
+                await asyncio.wait_for(changed.wait(), BEAT_SECONDS)
+            except TimeoutError:
+                continue
+
+    # --- the live stream
+
+    def records(self, rollout: str, records: Sequence[Recorded]) -> None:
+        """Send appended events to every listener."""
+        for record in records:
+            event = msgspec.to_builtins(record.event)
+            event.pop("playbook", None)
+            self.send("event", {"rollout": rollout, "seq": record.seq, **event})
+
+    def send(self, kind: str, data: Any) -> None:
+        """Send one server-sent event to every listener; a slow one loses its oldest."""
+        message = b"event: %s\ndata: %s\n\n" % (kind.encode(), msgspec.json.encode(data))
+        for queue in self._listeners:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(message)
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    @contextmanager
+    def listening(self):
+        """A queue of server-sent events, as long as the context lasts."""
+        queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE)
+        self._listeners.add(queue)
+        try:
+            yield queue
+        finally:
+            self._listeners.discard(queue)

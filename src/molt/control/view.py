@@ -1,0 +1,129 @@
+"""A rollout as people and dashboards read it: plain data, made from the desk."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from molt.control.desk import Desk
+from molt.core import gates, triggers
+from molt.core.assignment import CANDIDATE, CONTROL, Arm
+from molt.core.events import Ruling
+from molt.core.evidence import GATEWAY_COLUMNS, LIVE, SHADOW, Mode
+from molt.core.quantities import show_duration
+from molt.core.rollout import ACTIVE, WATCHED
+from molt.core.scene import Scene
+from molt.core.stats import latency
+
+
+def state(desk: Desk, now: datetime) -> dict[str, Any]:
+    """Where the rollout is, what each gate and trigger says now and why, and what comes next."""
+    rollout, scene = desk.rollout, desk.scene(now)
+    active = rollout.phase in ACTIVE
+    rulings = gates.rule_all(scene) if active else list(rollout.rulings)
+    watched = triggers.rule_all(scene) if rollout.phase in WATCHED else []
+    return {
+        "rollout": rollout.id,
+        "playbook": desk.playbook.name,
+        "playbook_hash": rollout.playbook_hash,
+        "version": rollout.version,
+        "phase": str(rollout.phase),
+        "plan_phase": rollout.plan_phase,
+        "step": rollout.step,
+        "traffic_percent": rollout.share,
+        "epoch": rollout.epoch,
+        "agents": list(rollout.agents),
+        "candidate_version": rollout.candidate_version,
+        "started_at": rollout.started_at,
+        "step_since": rollout.stays[-1].at if rollout.stays else None,
+        "held_seconds": round(scene.held.total_seconds(), 1),
+        "halt": rollout.halt,
+        "approved_by": rollout.approved.by if rollout.approved else None,
+        "gates": [_ruling(r) for r in rulings],
+        "triggers": [_ruling(t.ruling) | {"action": t.action} for t in watched],
+        "next": following(scene) if active else None,
+        "alarms": rollout.alarms,
+        "incidents": [incident(i) for i in rollout.incidents],
+        "arms": arms(desk),
+        "ladder": ladder(desk),
+    }
+
+
+def _ruling(ruling: Ruling) -> dict[str, Any]:
+    return msgspec.to_builtins(ruling)
+
+
+def following(scene: Scene) -> dict[str, Any]:
+    """The next step, and when it can begin at the earliest by itself."""
+    step = scene.next_step()
+    since = scene.rollout.hold_since
+    return {
+        "phase": step[0].name if step else "complete",
+        "share": step[0].steps[step[1]].share if step else scene.rollout.share,
+        "earliest": since + scene.step.pace if since else None,
+        "earliest_by_person": since + scene.step.hold if since else None,
+    }
+
+
+def ladder(desk: Desk) -> list[dict[str, Any]]:
+    """Every step of the plan, with when it was entered and left (last time)."""
+    rows: list[dict[str, Any]] = []
+    stays = desk.rollout.stays
+    for phase in desk.playbook.phases:
+        for i, step in enumerate(phase.steps):
+            places = [n for n, s in enumerate(stays) if (s.phase, s.step) == (phase.name, i)]
+            after = stays[places[-1] + 1 :] if places else ()
+            rows.append(
+                {
+                    "phase": phase.name,
+                    "step": i,
+                    "share": step.share,
+                    "hold": show_duration(step.hold),
+                    "planned": show_duration(step.pace),
+                    "gates": [gate.kind for gate in step.gates],
+                    "entered": stays[places[0]].at if places else None,
+                    "left": after[0].at if after else None,
+                }
+            )
+    return rows
+
+
+def incident(i: Any) -> dict[str, Any]:
+    """An incident as plain data, with whether it is open."""
+    return msgspec.to_builtins(i) | {"open": i.closed_at is None}
+
+
+def arms(desk: Desk) -> dict[str, Any]:
+    """Both arms in the present epoch: requests, errors, latency, cost, outcomes."""
+    shadow = SHADOW if desk.rollout.phase == "shadow" else LIVE
+    return {CONTROL: _arm(desk, CONTROL, LIVE), CANDIDATE: _arm(desk, CANDIDATE, shadow)}
+
+
+def _arm(desk: Desk, arm: Arm, mode: Mode) -> dict[str, Any]:
+    epochs = [desk.rollout.epoch]
+    counts = desk.book.counts(epochs, arm, mode)
+    histogram = desk.book.latency(epochs, arm, mode)
+    return {
+        "mode": mode,
+        "requests": counts.requests,
+        "errors": counts.errors,
+        "error_rate": counts.errors / counts.requests if counts.requests else None,
+        "p50_ms": latency.quantile(histogram, 0.5),
+        "p95_ms": latency.quantile(histogram, 0.95),
+        "cost": counts.cost if counts.priced else None,
+        "cost_per_1000": 1000 * counts.cost / counts.priced if counts.priced else None,
+        "violations": counts.violations,
+        "outcomes": outcomes(desk, arm),
+    }
+
+
+def outcomes(desk: Desk, arm: Arm) -> dict[str, int]:
+    """How often each outcome that a metric names was reported for this arm, over the rollout."""
+    kinds = {m.of for m in desk.playbook.metrics.values()}
+    kinds |= {kind for m in desk.playbook.metrics.values() for kind in m.per}
+    kinds |= {t.outcome for t in desk.playbook.triggers if t.kind == "complaints"}
+    epochs = range(desk.rollout.epoch + 1)
+    return {
+        kind: int(sum(desk.book.sums(e, arm, LIVE, [kind]).sum() for e in epochs))
+        for kind in sorted(kinds - GATEWAY_COLUMNS)
+    }

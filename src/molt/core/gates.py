@@ -1,0 +1,459 @@
+"""May it go on? One function per kind of gate; evidence that is missing is `wait`, never `pass`."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from molt.core.assignment import CANDIDATE, CONTROL, STATISTICS_BUCKETS
+from molt.core.book import Floats
+from molt.core.events import Ruling, Verdict
+from molt.core.evidence import (
+    CONVERSATIONS,
+    COST,
+    ERRORS,
+    LIVE,
+    PRICED,
+    REQUESTS,
+    over,
+    value,
+)
+from molt.core.playbook import (
+    ApprovalGate,
+    CostGate,
+    ErrorRateGate,
+    Gate,
+    LatencyGate,
+    LatencyStableGate,
+    Metric,
+    NoCriticalErrorGate,
+    NoDegradationGate,
+    NoRollbackGate,
+    NoViolationGate,
+    OnFail,
+    StableGate,
+    UnchangedGate,
+)
+from molt.core.quantities import show_duration, show_fraction
+from molt.core.scene import Scene
+from molt.core.stats import bernoulli, equivalence, evalue, latency, power, ratio, srm
+from molt.core.stats.ratio import Stratum
+
+CRITICAL_ERROR: Final = "critical_error"
+"""The outcome kind by which your systems report a critical error."""
+
+
+def rule_all(scene: Scene) -> list[Ruling]:
+    """A ruling for the hold and for every gate of the present step, in the order of the plan.
+
+    When there is no sight, or the sample ratio is broken, nothing may pass: all freeze to `wait`.
+    The approval is ruled last, since it counts only beside passed gates.
+    """
+    frozen = scene.blind() or sample_ratio(scene)
+    rulings = [hold(scene)]
+    for gate in scene.step.gates:
+        for ruling in _RULES[type(gate)](scene, gate):
+            if frozen and ruling.verdict == "pass" and not isinstance(gate, ApprovalGate):
+                ruling = Ruling(ruling.name, "wait", f"frozen: {frozen}", ruling.numbers)
+            rulings.append(ruling)
+    return rulings
+
+
+def failed_with(scene: Scene, rulings: Sequence[Ruling], on_fail: OnFail) -> Ruling | None:
+    """The first failed ruling whose gate asks for `on_fail`."""
+    kinds = {gate.kind for gate in scene.step.gates if gate.on_fail == on_fail}
+    return next(
+        (r for r in rulings if r.verdict == "fail" and r.name.partition(":")[0] in kinds), None
+    )
+
+
+def hold(scene: Scene) -> Ruling:
+    """Whether the step's minimum hold is over."""
+    wanted = scene.step.hold
+    numbers = {"held_s": round(scene.held.total_seconds()), "hold_s": wanted.total_seconds()}
+    if scene.held >= wanted:
+        return Ruling("hold", "pass", f"held for {show_duration(wanted)}", numbers)
+    left = math.ceil((wanted - scene.held).total_seconds())
+    return Ruling("hold", "wait", f"{left} s of {show_duration(wanted)} to go", numbers)
+
+
+def sample_ratio(scene: Scene) -> str | None:
+    """Why the split of new subjects cannot be trusted; None while it can."""
+    shares = {s.epoch: s.share / 100 for s in scene.rollout.stays}
+    steps = [
+        (*scene.book.new_subjects[epoch], shares[epoch])
+        for epoch in scene.live_epochs()
+        if epoch in scene.book.new_subjects
+    ]
+    factor = srm.combined((a, b, share) for a, b, share in steps)
+    if factor < math.log(srm.MISMATCH):
+        return None
+    seen = ", ".join(f"{a} of {a + b} at {show_fraction(share)}" for a, b, share in steps)
+    return f"sample ratio mismatch: new subjects on the candidate were {seen}"
+
+
+# --- rates
+
+
+def _rate(
+    name: str,
+    scene: Scene,
+    gate: ErrorRateGate | LatencyGate,
+    column: str,
+    limit: float,
+    what: str,
+) -> Ruling:
+    """Engine C on the candidate's present epoch."""
+    epoch, mode = scene.rollout.epoch, scene.mode
+    n = scene.book.sums(epoch, CANDIDATE, mode, [REQUESTS])
+    y = scene.book.sums(epoch, CANDIDATE, mode, [column])
+    total, events = float(n.sum()), float(y.sum())
+    deff = bernoulli.design_effect(n, y)
+    low, high = bernoulli.interval(events, total, deff=deff)
+    numbers: dict[str, Any] = {
+        "requests": int(total),
+        "events": int(events),
+        "rate": events / total if total else None,
+        "low": low,
+        "high": high,
+        "limit": limit,
+        "design_effect": round(deff, 3),
+        "log_e_below": bernoulli.log_e_below(events, total, limit, deff),
+        "log_e_above": bernoulli.log_e_above(events, total, limit, deff),
+    }
+    shown = f"{what}: {int(events)} of {int(total)} requests, limit {show_fraction(limit)}"
+    if numbers["log_e_above"] >= -math.log(gate.alpha_fail):
+        return Ruling(name, "fail", f"{shown}; proven above it", numbers)
+    if numbers["log_e_below"] >= -math.log(gate.alpha_pass):
+        return Ruling(name, "pass", f"{shown}; proven below it", numbers)
+    return Ruling(name, "wait", f"{shown}; not proven yet (up to {show_fraction(high)})", numbers)
+
+
+def _error_rate(scene: Scene, gate: ErrorRateGate) -> list[Ruling]:
+    return [_rate("error_rate", scene, gate, ERRORS, gate.below, "errors")]
+
+
+def _latency(scene: Scene, gate: LatencyGate) -> list[Ruling]:
+    """A quantile under a limit is a share of slower requests under its complement."""
+    cut = over(gate.below.total_seconds() * 1000)
+    limit = round(1 - gate.quantile, 9)
+    what = f"slower than {show_duration(gate.below)}"
+    return [_rate("latency", scene, gate, cut, limit, what)]
+
+
+def _latency_stable(scene: Scene, gate: LatencyStableGate) -> list[Ruling]:
+    """Engines A and B on the share slower than control's median, frozen at the step's start."""
+    name, cut = "latency_stable", scene.rollout.control_p50_ms
+    if cut is None:
+        return [Ruling(name, "wait", "control's median was not known when the step began")]
+    epoch = scene.rollout.epoch
+    histogram = scene.book.latency([epoch], CONTROL, LIVE)
+    margin = latency.share_of_slowdown(histogram, gate.within)
+    d = ratio.difference([_stratum(scene, epoch, [over(cut)], [REQUESTS])], binary=True)
+    if d is None or not margin:
+        return [Ruling(name, "wait", "too few requests on both arms")]
+    e = equivalence.equivalence(d, margin)
+    numbers = _difference_numbers(d, margin) | {"margin": margin, "control_p50_ms": cut}
+    shown = (
+        f"{show_fraction(round(d.candidate, 3))} slower than control's median of {cut:.0f} ms, "
+        f"control {show_fraction(round(d.control, 3))}"
+    )
+    return [_one_sided(name, e.below_upper, e.outside, d.estimate, gate.alpha, shown, numbers)]
+
+
+def _one_sided(
+    name: str,
+    passing: float,
+    outside: float,
+    estimate: float,
+    alpha: float,
+    shown: str,
+    numbers: dict[str, Any],
+) -> Ruling:
+    """Faster is no reason to stay: only the slow side must be refuted, and only it fails."""
+    if estimate > 0 and outside >= -math.log(alpha):
+        return Ruling(name, "fail", f"{shown}; proven slower", numbers)
+    if passing >= -math.log(alpha):
+        return Ruling(name, "pass", f"{shown}; within the margin", numbers)
+    return Ruling(name, "wait", f"{shown}; not proven within the margin yet", numbers)
+
+
+# --- comparisons with control
+
+
+def _columns(metric: Metric) -> tuple[list[str], list[str]]:
+    builtin = {"requests": REQUESTS, "conversations": CONVERSATIONS}
+    top = value(metric.of) if metric.value else builtin.get(metric.of, metric.of)
+    return [top], [builtin.get(per, per) for per in metric.per]
+
+
+def _stratum(scene: Scene, epoch: int, top: Sequence[str], per: Sequence[str]) -> Stratum:
+    book = scene.book
+    return Stratum(
+        candidate_n=book.sums(epoch, CANDIDATE, LIVE, per),
+        candidate_y=book.sums(epoch, CANDIDATE, LIVE, top),
+        control_n=book.sums(epoch, CONTROL, LIVE, per),
+        control_y=book.sums(epoch, CONTROL, LIVE, top),
+    )
+
+
+def strata(scene: Scene, metric: Metric, epochs: Sequence[int] | None = None) -> list[Stratum]:
+    """The metric's sums in every epoch in which both arms served."""
+    top, per = _columns(metric)
+    chosen = scene.live_epochs() if epochs is None else epochs
+    return [_stratum(scene, epoch, top, per) for epoch in chosen]
+
+
+def before(scene: Scene, metric: Metric, epochs: Sequence[int]) -> list[Stratum]:
+    """The same users' sums from shadow, split as each epoch splits them: for CUPED."""
+    top, per = _columns(metric)
+    stays = {s.epoch: s for s in scene.rollout.stays}
+    shadow = [s.epoch for s in scene.rollout.stays if s.phase == "shadow"]
+    tiers = scene.playbook.tiers()
+    pre: list[Stratum] = []
+    for epoch in epochs:
+        inside = [i for i, t in enumerate(tiers) if t <= round(stays[epoch].share * 100)]
+        outside = [i for i in range(len(tiers) + 1) if i not in inside]
+        sums = [
+            _over_epochs(scene, shadow, group, columns)
+            for group in (inside, outside)
+            for columns in (per, top)
+        ]
+        pre.append(Stratum(*sums))
+    return pre
+
+
+def _over_epochs(
+    scene: Scene, epochs: Sequence[int], tiers: Sequence[int], columns: Sequence[str]
+) -> Floats:
+    total = np.zeros(STATISTICS_BUCKETS)
+    for epoch in epochs:
+        total += scene.book.sums_by_tier(epoch, tiers, CONTROL, LIVE, columns)
+    return total
+
+
+def compare(scene: Scene, metric: Metric) -> ratio.Difference | None:
+    """The metric's difference over all epochs of this candidate, with CUPED where shadow has data."""
+    epochs = scene.live_epochs()
+    return ratio.difference(
+        strata(scene, metric, epochs), binary=metric.binary, pre=before(scene, metric, epochs)
+    )
+
+
+def _difference_numbers(d: ratio.Difference, tau: float) -> dict[str, Any]:
+    low, high = evalue.interval(d.estimate, d.variance, tau)
+    return {
+        "candidate": d.candidate,
+        "control": d.control,
+        "difference": d.estimate,
+        "relative": d.relative,
+        "low": low,
+        "high": high,
+        "candidate_n": d.candidate_n,
+        "control_n": d.control_n,
+        "variance_kept": round(d.variance_kept, 4),
+    }
+
+
+def step_margin(scene: Scene, gate: NoDegradationGate) -> float:
+    """The relative margin for leaving the present step."""
+    if gate.margin is not None:
+        return gate.margin
+    following = scene.next_step()
+    share = following[0].steps[following[1]].share if following else 100.0
+    return power.step_margin(gate.harm_budget, share / 100)
+
+
+def _no_degradation(scene: Scene, gate: NoDegradationGate) -> list[Ruling]:
+    margin = step_margin(scene, gate)
+    return [_not_inferior(scene, gate, name, margin) for name in gate.metrics]
+
+
+HARM_TAU: Final = 0.10
+"""The harm, relative to control's mean, that failing is tuned to find."""
+
+
+def _not_inferior(scene: Scene, gate: NoDegradationGate, name: str, margin: float) -> Ruling:
+    """Fail on proven harm (alpha shared by all metrics), pass when harm beyond the margin is refuted."""
+    metric, ruling = scene.playbook.metrics[name], f"no_degradation:{name}"
+    title = metric.title or name
+    d = compare(scene, metric)
+    if d is None or d.control == 0:
+        return Ruling(ruling, "wait", f"{title}: no outcomes on both arms yet")
+    sign = -1.0 if metric.better == "higher" else 1.0
+    mean, harm = abs(d.control), sign * d.estimate
+    numbers = _difference_numbers(d, HARM_TAU * mean) | {
+        "margin": margin,
+        "log_e_harm": _harm(scene, metric, sign, mean, harm, d.variance),
+        "log_e_within": evalue.log_e(-harm, d.variance, margin * mean, edge=-margin * mean),
+    }
+    shown = f"{title}: {d.candidate:.4g} against {d.control:.4g} (margin {show_fraction(margin)})"
+    if numbers["log_e_harm"] >= math.log(len(gate.metrics) / gate.alpha_fail):
+        return Ruling(ruling, "fail", f"{shown}; worse than control", numbers)
+    if numbers["log_e_within"] >= -math.log(gate.alpha_pass):
+        return Ruling(ruling, "pass", f"{shown}; not worse", numbers)
+    return Ruling(ruling, "wait", f"{shown}; not proven yet", numbers)
+
+
+def _harm(
+    scene: Scene, metric: Metric, sign: float, mean: float, harm: float, variance: float
+) -> float:
+    """log E of harm above zero: from the start, averaged with restarts at every later epoch."""
+    tau, epochs = HARM_TAU * mean, scene.live_epochs()
+    whole = evalue.log_e(harm, variance, tau)
+    restarts: list[float] = []
+    for first in range(1, len(epochs)):
+        d = ratio.difference(strata(scene, metric, epochs[first:]), binary=metric.binary)
+        restarts.append(0.0 if d is None else evalue.log_e(sign * d.estimate, d.variance, tau))
+    return evalue.averaged(whole, restarts)
+
+
+def _stable(scene: Scene, gate: StableGate) -> list[Ruling]:
+    """Equivalence within the margin, both ways (TOST)."""
+    name, metric = f"stable:{gate.metric}", scene.playbook.metrics[gate.metric]
+    title = metric.title or gate.metric
+    d = compare(scene, metric)
+    if d is None or d.control == 0:
+        return [Ruling(name, "wait", f"{title}: nothing seen on both arms yet")]
+    margin = gate.within * abs(d.control)
+    e = equivalence.equivalence(d, margin)
+    numbers = _difference_numbers(d, margin) | {"margin": gate.within}
+    shown = f"{title}: {d.candidate:.4g} against {d.control:.4g} (±{show_fraction(gate.within)})"
+    verdict: Verdict = "wait"
+    if e.outside >= -math.log(gate.alpha / 2):
+        verdict = "fail"
+    elif min(e.above_lower, e.below_upper) >= -math.log(gate.alpha):
+        verdict = "pass"
+    words = {"pass": "stable", "fail": "proven outside", "wait": "not proven yet"}
+    return [Ruling(name, verdict, f"{shown}; {words[verdict]}", numbers)]
+
+
+def _unchanged(scene: Scene, gate: UnchangedGate) -> list[Ruling]:
+    """Engine C on the candidate's part of all events, by exposure."""
+    name, metric = f"unchanged:{gate.metric}", scene.playbook.metrics[gate.metric]
+    rows = strata(scene, metric)
+    exposed = sum(float(s.candidate_n.sum()) for s in rows)
+    others = sum(float(s.control_n.sum()) for s in rows)
+    if not exposed or not others:
+        return [Ruling(name, "wait", "nothing seen on both arms yet")]
+    mine = sum(float(s.candidate_y.sum()) for s in rows)
+    theirs = sum(float(s.control_y.sum()) for s in rows)
+    fail_at = bernoulli.share_under_ratio(exposed, others, gate.fail_ratio)
+    pass_at = bernoulli.share_under_ratio(exposed, others, gate.pass_ratio)
+    numbers: dict[str, Any] = {
+        "candidate_events": int(mine),
+        "control_events": int(theirs),
+        "candidate_exposure": exposed,
+        "control_exposure": others,
+        "log_e_above": bernoulli.log_e_above(mine, mine + theirs, fail_at),
+        "log_e_below": bernoulli.log_e_below(mine, mine + theirs, pass_at),
+    }
+    shown = (
+        f"{metric.title or gate.metric}: {int(mine)} in {exposed:.0f} "
+        f"against {int(theirs)} in {others:.0f}"
+    )
+    if numbers["log_e_above"] >= -math.log(gate.alpha_fail):
+        return [Ruling(name, "fail", f"{shown}; proven more frequent", numbers)]
+    if numbers["log_e_below"] >= -math.log(gate.alpha_pass):
+        return [Ruling(name, "pass", f"{shown}; below {gate.pass_ratio:g}x", numbers)]
+    return [Ruling(name, "wait", f"{shown}; not proven below {gate.pass_ratio:g}x yet", numbers)]
+
+
+# --- from the log and the counts
+
+
+def _no_critical_error(scene: Scene, gate: NoCriticalErrorGate) -> list[Ruling]:
+    """Counts incidents and reported critical errors; silence without traffic proves nothing."""
+    name, since = "no_critical_error", scene.now - gate.for_
+    span = show_duration(gate.for_)
+    started = scene.rollout.window_since
+    incidents = [i.id for i in scene.rollout.incidents if i.opened_at >= since]
+    reported = scene.book.outcomes_since(CRITICAL_ERROR, since)
+    numbers = {"incidents": incidents, "reported": reported}
+    if incidents or reported:
+        shown = f"{len(incidents)} incidents and {reported} reports within {span}"
+        return [Ruling(name, "wait", shown, numbers)]
+    if started is None or started > since:
+        return [Ruling(name, "wait", f"not watched for {span} yet", numbers)]
+    if not scene.book.counts([scene.rollout.epoch], CANDIDATE, scene.mode).requests:
+        return [Ruling(name, "wait", "no candidate request seen in this step", numbers)]
+    return [Ruling(name, "pass", f"none for {span}", numbers)]
+
+
+def _no_rollback(scene: Scene, gate: NoRollbackGate) -> list[Ruling]:
+    span, since = show_duration(gate.within), scene.now - gate.within
+    started = scene.rollout.started_at
+    if any(at >= since for at in scene.rollout.rollbacks):
+        return [Ruling("no_rollback", "wait", f"rolled back within the last {span}")]
+    if started is None or started > since:
+        return [Ruling("no_rollback", "wait", f"the rollout is not {span} old yet")]
+    return [Ruling("no_rollback", "pass", f"no rollback in the last {span}")]
+
+
+def _no_violation(scene: Scene, _: NoViolationGate) -> list[Ruling]:
+    counts = scene.book.counts(scene.window_epochs, CANDIDATE, scene.mode)
+    numbers = {"violations": counts.violations, "requests": counts.requests}
+    if counts.violations:
+        shown = f"{counts.violations} security violations"
+        return [Ruling("no_violation", "fail", shown, numbers)]
+    if not counts.requests:
+        return [Ruling("no_violation", "wait", "no candidate request seen yet", numbers)]
+    return [Ruling("no_violation", "pass", f"none in {counts.requests} requests", numbers)]
+
+
+def _cost(scene: Scene, gate: CostGate) -> list[Ruling]:
+    """The interval's upper end of cost per 1,000 requests is within the budget."""
+    name, budget = "cost_within_budget", scene.playbook.cost.budget_per_1000
+    if budget is None:
+        return [Ruling(name, "wait", "no budget is set: cost.budget_per_1000")]
+    epoch = scene.rollout.epoch
+    n = scene.book.sums(epoch, CANDIDATE, scene.mode, [PRICED])
+    measured = ratio.mean(n, scene.book.sums(epoch, CANDIDATE, scene.mode, [COST]))
+    if measured is None or measured.n < MIN_PRICED:
+        seen = int(n.sum())
+        return [Ruling(name, "wait", f"cost is known of {seen} requests, {MIN_PRICED} are needed")]
+    low, high = evalue.interval(
+        measured.estimate, measured.variance, HARM_TAU * measured.estimate, gate.alpha
+    )
+    numbers = {
+        "per_1000": 1000 * measured.estimate,
+        "low": 1000 * low,
+        "high": 1000 * high,
+        "budget": budget,
+        "requests": int(measured.n),
+    }
+    shown = (
+        f"${numbers['per_1000']:.3f} a thousand requests, up to ${numbers['high']:.3f}, "
+        f"budget ${budget:g}"
+    )
+    if numbers["low"] > budget:
+        return [Ruling(name, "fail", f"{shown}; over budget", numbers)]
+    if numbers["high"] <= budget:
+        return [Ruling(name, "pass", shown, numbers)]
+    return [Ruling(name, "wait", f"{shown}; not proven yet", numbers)]
+
+
+MIN_PRICED: Final = 30
+
+
+def _approval(scene: Scene, _: ApprovalGate) -> list[Ruling]:
+    approved = scene.rollout.approved
+    if approved is None:
+        return [Ruling("approval", "wait", "a person must approve: molt approve")]
+    return [Ruling("approval", "pass", f"approved by {approved.by}: {approved.reason}")]
+
+
+_RULES: Final[dict[type[Gate], Callable[[Scene, Any], list[Ruling]]]] = {
+    ErrorRateGate: _error_rate,
+    LatencyGate: _latency,
+    LatencyStableGate: _latency_stable,
+    NoDegradationGate: _no_degradation,
+    StableGate: _stable,
+    UnchangedGate: _unchanged,
+    NoCriticalErrorGate: _no_critical_error,
+    NoRollbackGate: _no_rollback,
+    NoViolationGate: _no_violation,
+    CostGate: _cost,
+    ApprovalGate: _approval,
+}

@@ -1,0 +1,197 @@
+"""Must it come back? One function per kind of trigger; `fail` means that it fires.
+
+Triggers look across gates, holds and approvals, in every phase, at live and shadow observations.
+"""
+
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from molt.core.assignment import CANDIDATE, CONTROL, STATISTICS_BUCKETS, Arm
+from molt.core.book import Floats
+from molt.core.events import Ruling
+from molt.core.evidence import COST_CAPPED, LIVE, PRICED, REQUESTS, SHADOW, over
+from molt.core.playbook import (
+    Action,
+    ComplaintsTrigger,
+    CostTrigger,
+    ErrorRateTrigger,
+    LatencyTrigger,
+    Trigger,
+    ViolationTrigger,
+)
+from molt.core.quantities import show_duration, show_fraction
+from molt.core.scene import Scene
+from molt.core.stats import bernoulli, cost, sustained
+
+HEALTHY_SLOW: Final = 0.02
+"""The share of requests over a latency limit that still counts as healthy."""
+
+LONGEST: Final = 2 ** (sustained.DOUBLINGS - 1)
+
+
+class TriggerRuling(NamedTuple):
+    """A trigger's ruling, what it does when it fires, and what an incident should hold beside."""
+
+    ruling: Ruling
+    action: Action
+    detail: dict[str, Any]
+
+
+def rule_all(scene: Scene) -> list[TriggerRuling]:
+    """A ruling for every trigger of the plan, in its order."""
+    return [TriggerRuling(_RULES[type(t)](scene, t), t.action, {}) for t in scene.playbook.triggers]
+
+
+def _sustained(
+    scene: Scene,
+    name: str,
+    trigger: ErrorRateTrigger | LatencyTrigger,
+    *,
+    cut: str | None,
+    limit: float,
+    healthy: float,
+    what: str,
+) -> Ruling:
+    """Engine D on the candidate's slots since the last halving or resume."""
+    book, step = scene.book, scene.book.slot_seconds
+    duration = max(1, round(trigger.for_.total_seconds() / step))
+    length = trigger.for_ * LONGEST
+    since = scene.rollout.window_since
+    if since is not None:
+        length = min(length, max(scene.now - since + timedelta(seconds=step), trigger.for_))
+    series = book.series(scene.window_epochs, scene.now, length, cut)
+    windows = sustained.look(
+        series.requests,
+        series.events,
+        series.buckets,
+        duration=duration,
+        limit=limit,
+        healthy=healthy,
+    )
+    span = show_duration(trigger.for_)
+    if not windows:
+        return Ruling(name, "wait", f"no candidate request within {span}")
+    literal = sustained.literal(series.requests, series.events, duration=duration, limit=limit)
+    shown = max(windows, key=lambda w: (w.fires, -w.slots))
+    numbers: dict[str, Any] = {
+        "rate": shown.rate,
+        "limit": limit,
+        "requests": shown.requests,
+        "events": shown.events,
+        "distinct_subjects_at_least": shown.distinct,
+        "chance_if_healthy": shown.chance,
+        "window_s": shown.slots * step,
+        "met": list(shown.met),
+        "literal": literal,
+        "rule": trigger.rule,
+    }
+    text = (
+        f"{what} {show_fraction(round(shown.rate, 4))} of {shown.requests} requests in "
+        f"{show_duration(timedelta(seconds=shown.slots * step))}, limit {show_fraction(limit)}"
+    )
+    fires = literal if trigger.rule == "literal" else shown.fires
+    return Ruling(name, "fail" if fires else "pass", text, numbers)
+
+
+def _error_rate(scene: Scene, t: ErrorRateTrigger) -> Ruling:
+    return _sustained(
+        scene, "error_rate", t, cut=None, limit=t.above, healthy=t.healthy, what="errors"
+    )
+
+
+def _latency(scene: Scene, t: LatencyTrigger) -> Ruling:
+    cut = over(t.above.total_seconds() * 1000)
+    what = f"slower than {show_duration(t.above)}:"
+    return _sustained(
+        scene, "latency", t, cut=cut, limit=t.rate, healthy=min(HEALTHY_SLOW, t.rate), what=what
+    )
+
+
+def _violation(scene: Scene, _: ViolationTrigger) -> Ruling:
+    """The first one, live or in shadow, since the last resume."""
+    modes = (LIVE, SHADOW)
+    counts = [scene.book.counts(scene.window_epochs, CANDIDATE, mode) for mode in modes]
+    found, requests = sum(c.violations for c in counts), sum(c.requests for c in counts)
+    numbers = {"violations": found, "requests": requests}
+    if found:
+        return Ruling("violation", "fail", f"{found} security violation(s)", numbers)
+    return Ruling("violation", "pass", f"none in {requests} requests", numbers)
+
+
+def _over_epochs(scene: Scene, arm: Arm, column: str) -> Floats:
+    total = np.zeros(STATISTICS_BUCKETS)
+    for epoch in scene.window_epochs:
+        for mode in (LIVE, SHADOW):
+            total += scene.book.sums(epoch, arm, mode, [column])
+    return total
+
+
+def _cost(scene: Scene, t: CostTrigger) -> Ruling:
+    """Engine B on the log ratio to the projection, and the hard cap, which needs no statistics."""
+    cap = scene.playbook.cost.spend_cap_per_day
+    spent = scene.book.spent_since(scene.now - timedelta(days=1))
+    if cap is not None and spent >= cap:
+        text = f"${spent:.2f} spent in 24 h, the cap is ${cap:g}"
+        return Ruling("cost", "fail", text, {"spent": spent, "cap": cap})
+    projected = scene.rollout.projected_cost
+    if projected is None:
+        return Ruling("cost", "wait", "no projected cost yet", {"spent": spent})
+    n, y = _over_epochs(scene, CANDIDATE, PRICED), _over_epochs(scene, CANDIDATE, COST_CAPPED)
+    found = cost.overrun(
+        n, y, projected, t.above, tau=t.tau, alpha=t.alpha, min_requests=t.min_requests
+    )
+    if found is None:
+        text = f"cost is known of {int(n.sum())} requests, {t.min_requests} are needed"
+        return Ruling("cost", "wait", text, {"spent": spent})
+    numbers = {**found._asdict(), "projected": projected, "limit": t.above, "spent": spent}
+    text = f"cost is {found.ratio:.2f}x projected over {found.requests:.0f} requests, limit {t.above:g}x"
+    fires = found.log_e >= -math.log(t.alpha)
+    return Ruling("cost", "fail" if fires else "pass", text, numbers)
+
+
+def _complaints(scene: Scene, t: ComplaintsTrigger) -> Ruling:
+    """The literal count within the window, and the rate against control, either of which fires."""
+    since = scene.now - t.within
+    if scene.rollout.window_since is not None:
+        since = max(since, scene.rollout.window_since)
+    count = scene.book.outcomes_since(t.outcome, since, CANDIDATE)
+    mine, theirs = (float(_over_epochs(scene, a, t.outcome).sum()) for a in (CANDIDATE, CONTROL))
+    exposed, others = (_exposure(scene, arm) for arm in (CANDIDATE, CONTROL))
+    log_e = 0.0
+    if exposed and others:
+        p0 = bernoulli.share_under_ratio(exposed, others, t.ratio)
+        log_e = bernoulli.log_e_above(mine, mine + theirs, p0)
+    numbers = {
+        "count": count,
+        "limit": t.above,
+        "candidate": int(mine),
+        "control": int(theirs),
+        "candidate_requests": exposed,
+        "control_requests": others,
+        "log_e_more_than_control": log_e,
+    }
+    text = f"{count} complaints in {show_duration(t.within)}, limit {t.above}"
+    if count > t.above:
+        return Ruling("complaints", "fail", text, numbers)
+    if log_e >= -math.log(t.alpha):
+        more = f"{text}; proven more frequent than control's ({int(mine)} against {int(theirs)})"
+        return Ruling("complaints", "fail", more, numbers)
+    return Ruling("complaints", "pass", text, numbers)
+
+
+def _exposure(scene: Scene, arm: Arm) -> float:
+    """Live requests of an arm: complaints in shadow are control's."""
+    return sum(float(scene.book.sums(e, arm, LIVE, [REQUESTS]).sum()) for e in scene.window_epochs)
+
+
+_RULES: Final[dict[type[Trigger], Callable[[Scene, Any], Ruling]]] = {
+    ErrorRateTrigger: _error_rate,
+    LatencyTrigger: _latency,
+    ViolationTrigger: _violation,
+    CostTrigger: _cost,
+    ComplaintsTrigger: _complaints,
+}
