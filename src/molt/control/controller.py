@@ -29,7 +29,7 @@ from molt.core.events import (
     Resumed,
     RolloutStarted,
 )
-from molt.core.evidence import Batch, Outcome
+from molt.core.evidence import Batch, Outcome, Slot, SlotKey, Violation
 from molt.core.flags import Flags
 from molt.core.playbook import Playbook
 from molt.core.rollout import Phase, Rollout
@@ -342,6 +342,32 @@ class Controller:
                 await self._see_version(desk, batch)
                 await self._step(desk)
         return True
+
+    async def report_violation(self, violation: Violation, once: str) -> bool:
+        """Take in one violation that did not come from a gateway; `once` names it for good.
+
+        Returns when the rollback that it causes is written; False when it was known already.
+        """
+        desk = self.desk(violation.rollout)
+        length = desk.book.slot_seconds
+        key = SlotKey(
+            rollout=desk.id,
+            epoch=desk.rollout.epoch,
+            agent=violation.agent,
+            arm=violation.arm,
+            mode=violation.mode,
+            start=int(violation.at.timestamp()) // length * length,
+        )
+        return await self.ingest(
+            Batch(
+                gateway=once,
+                sequence=1,
+                sent_at=violation.at,
+                applied=0,
+                slots=[Slot(key, violations=1)],
+                violations=[violation],
+            )
+        )
 
     async def _see_version(self, desk: Desk, batch: Batch) -> None:
         """A version never seen before is a change at once; an older one when it alone is left."""

@@ -1,0 +1,39 @@
+"""Playbooks from files, from text, and those that ship with Molt."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from molt.adapters import yaml_source
+from molt.core.errors import OperatorError
+from molt.core.playbook import Playbook
+
+_SHIPPED = files("molt") / "playbooks"
+
+
+def shipped() -> list[str]:
+    """The names of the playbooks that ship with Molt."""
+    return sorted(
+        f.name.removesuffix(".yaml") for f in _SHIPPED.iterdir() if f.name.endswith(".yaml")
+    )
+
+
+def shipped_text(name: str) -> str:
+    """The YAML text of a shipped playbook. Raises `OperatorError`."""
+    if name not in shipped():
+        raise OperatorError(
+            f"No playbook {name!r}: expected a file, or one of {', '.join(shipped())}"
+        )
+    return (_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def parse_playbook(text: str, source: str) -> Playbook:
+    """The playbook in `text`; errors name `source`, line and column."""
+    return yaml_source.load_text(text, Playbook, source)
+
+
+def load_playbook(name_or_path: str) -> Playbook:
+    """A playbook by its shipped name or by the path of its file."""
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return yaml_source.load(path, Playbook)
+    return parse_playbook(shipped_text(name_or_path), f"{name_or_path}.yaml")

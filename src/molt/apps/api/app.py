@@ -1,0 +1,75 @@
+"""The control API as an application: OpenAPI from types, tokens from the first day."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from molt import __version__
+from molt.apps.api import audit, facts, gateways, metrics, rollouts, stream
+from molt.apps.api.hub import Hub
+from molt.control.controller import Controller
+from molt.core.errors import MoltError, OperatorError, Refused, StoreUnavailable, VersionConflict
+from molt.core.playbook import Cost
+from molt.ports import AuditSink, Clock
+
+
+class Parts(NamedTuple):
+    """What the application serves; the control process wires it."""
+
+    controller: Controller
+    hub: Hub
+    store: Any
+    tokens: Any
+    clock: Clock
+    audit: AuditSink
+    audit_dir: Path
+    gateway_key: str
+    hash_subject: Callable[[str], str]
+    verify_run: Callable[[str], Any]
+    cost: Cost
+
+
+STATUS: dict[type[MoltError], int] = {
+    Refused: 409,
+    VersionConflict: 409,
+    StoreUnavailable: 503,
+    OperatorError: 422,
+}
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """The application; every part is reachable as `app.state.<name>`."""
+    app = FastAPI(
+        title="Molt control API",
+        version=__version__,
+        description="State, commands, evidence and the audit log of rollouts. "
+        "Every call needs `Authorization: Bearer TOKEN`, except health and metrics.",
+    )
+    for name, part in parts._asdict().items():
+        setattr(app.state, name, part)
+    for module in (rollouts, facts, audit, stream, metrics, gateways):
+        app.include_router(module.router)
+    app.add_exception_handler(MoltError, _error)
+    app.get("/api/v1/health", tags=["health"])(_health)
+    return app
+
+
+async def _error(_: Request, error: Exception) -> JSONResponse:
+    status = next((s for kind, s in STATUS.items() if isinstance(error, kind)), 500)
+    return JSONResponse({"detail": str(error), "error": type(error).__name__}, status)
+
+
+async def _health(request: Request) -> JSONResponse:
+    """Whether control can decide and keep its facts, and which gateways it hears."""
+    problem = request.app.state.controller.store_problem
+    body = {
+        "status": "degraded" if problem else "ok",
+        "version": __version__,
+        "store": problem or "ok",
+        "flags_file": request.app.state.controller.operator.problem or "ok",
+        "gateways": sorted(request.app.state.hub.applied()),
+    }
+    return JSONResponse(body, 503 if problem else 200)

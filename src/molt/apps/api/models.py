@@ -1,0 +1,91 @@
+"""What the control API takes in."""
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+
+class Body(BaseModel):
+    """Base of all request bodies: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Start(Body):
+    """Begin a rollout of a playbook that ships with Molt, or of the given text."""
+
+    playbook: str = Field("wf-11", description="Name of a playbook that ships with Molt.")
+    playbook_yaml: str | None = Field(None, description="The text of your own playbook.")
+    rollout: str | None = Field(
+        None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Id; default: the playbook's name."
+    )
+    salt: str | None = Field(None, description="Assignment salt; default: random.")
+    reason: str = ""
+    waive: tuple[str, ...] = Field((), description="Checklist items waived, with `reason`.")
+
+
+class Command(Body):
+    """What every command takes."""
+
+    reason: str = ""
+    expected_version: int | None = Field(
+        None, description="The rollout version that you saw; another one is a 409."
+    )
+
+
+class Resume(Command):
+    """Let the climb go on."""
+
+    phase: Literal["shadow", "canary", "progressive"] | None = Field(
+        None, description="After a rollback: the phase to resume from."
+    )
+
+
+class Note(Command):
+    """A remark; with a version, an adjustment to the candidate."""
+
+    text: str = Field(min_length=1)
+    candidate_version: str | None = None
+
+
+class IncidentNote(Body):
+    """Something for an incident's timeline."""
+
+    text: str = Field(min_length=1)
+
+
+class IncidentClose(Body):
+    """The end of an incident."""
+
+    cause: str = Field(min_length=1)
+
+
+class OutcomeIn(Body):
+    """A business fact about a subject."""
+
+    id: str = Field(min_length=1, max_length=200, description="Unique; a repeated id counts once.")
+    subject: str = Field(min_length=1, max_length=500)
+    kind: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    at: AwareDatetime | None = Field(None, description="When it happened; default: now.")
+    value: float | None = Field(None, allow_inf_nan=False)
+    agent: str | None = None
+    rollout: str | None = Field(None, description="Needed when several rollouts run, or `agent`.")
+
+
+class ViolationIn(Body):
+    """A security violation that your own systems saw."""
+
+    id: str = Field(min_length=1, max_length=200, description="Unique; a repeated id counts once.")
+    agent: str
+    tool: str
+    at: AwareDatetime | None = None
+    run: str | None = None
+    subject: str | None = None
+    detail: str | None = Field(None, max_length=2000)
+
+
+class CallReport(BaseModel):
+    """A tool call that an agent is about to make, reported before it acts."""
+
+    tool: str
+    arguments: dict[str, object] = {}

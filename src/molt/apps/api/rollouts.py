@@ -1,0 +1,249 @@
+"""Rollouts: their state, commands on them, their history and incidents."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse
+
+from molt.adapters.playbooks import load_playbook, parse_playbook
+from molt.apps.api.auth import Approver, Operator, Viewer
+from molt.apps.api.models import Command, IncidentClose, IncidentNote, Note, Resume, Start
+from molt.control import view
+from molt.control.controller import Controller
+from molt.control.desk import Desk
+from molt.control.timeline import timeline
+from molt.core import commands
+from molt.core.errors import OperatorError
+from molt.core.events import AnyEvent
+from molt.core.playbook import Playbook
+from molt.core.scene import Scene
+
+router = APIRouter(prefix="/api/v1", tags=["rollouts"])
+
+State = dict[str, Any]
+
+
+def controller_of(request: Request) -> Controller:
+    """The controller that this application serves."""
+    return request.app.state.controller
+
+
+def _state(request: Request, rollout: str) -> State:
+    controller = controller_of(request)
+    return view.state(controller.desk(rollout), controller.clock.now())
+
+
+async def _command(
+    request: Request,
+    rollout: str,
+    command: Callable[[Scene], list[AnyEvent]],
+    version: int | None = None,
+) -> State:
+    await controller_of(request).command(rollout, command, expected_version=version)
+    return _state(request, rollout)
+
+
+@router.get("/rollouts")
+async def list_rollouts(request: Request, _: Viewer) -> list[State]:
+    """The state of every rollout, oldest first."""
+    return [_state(request, rollout) for rollout in controller_of(request).desks]
+
+
+@router.post("/rollouts", status_code=201)
+async def start(body: Start, request: Request, caller: Operator) -> State:
+    """Start a rollout; it begins in shadow unless its playbook has no such phase."""
+    if body.waive and not body.reason:
+        raise OperatorError("Waiving a checklist item needs a reason")
+    playbook = (
+        parse_playbook(body.playbook_yaml, "playbook_yaml")
+        if body.playbook_yaml
+        else load_playbook(body.playbook)
+    )
+    rollout = body.rollout or playbook.name
+    await controller_of(request).begin(
+        _with_operators_money(playbook, request),
+        rollout_id=rollout,
+        salts=(body.salt or secrets.token_hex(8), secrets.token_hex(8)),
+        by=caller.name,
+        reason=body.reason,
+        waived=body.waive,
+    )
+    return _state(request, rollout)
+
+
+def _with_operators_money(playbook: Playbook, request: Request) -> Playbook:
+    """The plan with the operator's own budget over the playbook's."""
+    own = {k: v for k, v in request.app.state.cost.model_dump().items() if v is not None}
+    return playbook.model_copy(update={"cost": playbook.cost.model_copy(update=own)})
+
+
+@router.get("/rollouts/{rollout}")
+async def read(rollout: str, request: Request, _: Viewer) -> State:
+    """Where it is, what each gate and trigger says and why, both arms, and what comes next."""
+    return _state(request, rollout)
+
+
+@router.get("/rollouts/{rollout}/evidence")
+async def evidence(rollout: str, request: Request, _: Viewer) -> State:
+    """Both arms' numbers in the present step, and every ruling with its numbers."""
+    state = _state(request, rollout)
+    return {k: state[k] for k in ("rollout", "epoch", "phase", "arms", "gates", "triggers")}
+
+
+@router.get("/rollouts/{rollout}/playbook")
+async def playbook(rollout: str, request: Request, _: Viewer) -> State:
+    """The plan that this rollout runs, as data, with its hash."""
+    desk = controller_of(request).desk(rollout)
+    return {"hash": desk.rollout.playbook_hash, "playbook": desk.playbook.as_data()}
+
+
+@router.get("/rollouts/{rollout}/history")
+async def history(
+    rollout: str, request: Request, _: Viewer, after: int = 0, limit: int = 1000
+) -> list[State]:
+    """The event log behind record `after`: every fact with its number and chained hash."""
+    records = [r for r in controller_of(request).desk(rollout).records if r.seq > after]
+    return [
+        {"seq": r.seq, "hash": r.hash, **msgspec.to_builtins(r.event)}
+        for r in records[: max(0, limit)]
+    ]
+
+
+@router.post("/rollouts/{rollout}/approve")
+async def approve(rollout: str, body: Command, request: Request, caller: Approver) -> State:
+    """Approve leaving the present step; refused while any other gate has not passed."""
+    return await _command(
+        request,
+        rollout,
+        lambda scene: commands.approve(scene, caller.name, body.reason),
+        body.expected_version,
+    )
+
+
+@router.post("/rollouts/{rollout}/promote")
+async def promote(rollout: str, body: Command, request: Request, caller: Operator) -> State:
+    """Leave the present step ahead of its planned pace, never before its hold."""
+    return await _command(
+        request,
+        rollout,
+        lambda scene: commands.promote(scene, caller.name, body.reason),
+        body.expected_version,
+    )
+
+
+@router.post("/rollouts/{rollout}/pause")
+async def pause(rollout: str, body: Command, request: Request, caller: Operator) -> State:
+    """Stop the climb at the present share."""
+    return await _command(
+        request,
+        rollout,
+        lambda scene: commands.pause(scene, caller.name, body.reason),
+        body.expected_version,
+    )
+
+
+@router.post("/rollouts/{rollout}/resume")
+async def resume(rollout: str, body: Resume, request: Request, caller: Operator) -> State:
+    """Let the climb go on with a fresh hold; after a rollback, from a named phase."""
+    return await _command(
+        request,
+        rollout,
+        lambda scene: commands.resume(scene, caller.name, body.reason, body.phase),
+        body.expected_version,
+    )
+
+
+@router.post("/rollouts/{rollout}/rollback")
+async def rollback(rollout: str, body: Command, request: Request, caller: Operator) -> State:
+    """Take all traffic back to control now."""
+    return await _command(
+        request, rollout, lambda scene: commands.roll_back(scene, caller.name, body.reason)
+    )
+
+
+@router.post("/rollouts/{rollout}/abort")
+async def abort(rollout: str, body: Command, request: Request, caller: Operator) -> State:
+    """End the rollout for good; all traffic goes to control."""
+    return await _command(
+        request, rollout, lambda scene: commands.abort(scene, caller.name, body.reason)
+    )
+
+
+@router.post("/rollouts/{rollout}/notes")
+async def note(rollout: str, body: Note, request: Request, caller: Operator) -> State:
+    """Record a remark, or an adjustment to prompts or tools with the candidate's version."""
+    return await _command(
+        request,
+        rollout,
+        lambda scene: commands.note(scene, caller.name, body.text, body.candidate_version),
+        body.expected_version,
+    )
+
+
+# --- incidents
+
+
+def _incidents(desks: Sequence[Desk]) -> list[State]:
+    return [
+        {"rollout": desk.id, **view.incident(incident)}
+        for desk in desks
+        for incident in desk.rollout.incidents
+    ]
+
+
+def _desk_of(request: Request, incident: str) -> Desk:
+    for desk in controller_of(request).desks.values():
+        if any(i.id == incident for i in desk.rollout.incidents):
+            return desk
+    known = [i["id"] for i in _incidents(list(controller_of(request).desks.values()))]
+    raise OperatorError(f"No incident {incident!r}; known: {', '.join(known) or 'none'}")
+
+
+@router.get("/incidents", tags=["incidents"])
+async def list_incidents(request: Request, _: Viewer) -> list[State]:
+    """All incidents of all rollouts, oldest first."""
+    return _incidents(list(controller_of(request).desks.values()))
+
+
+@router.get("/incidents/{incident}", tags=["incidents"])
+async def read_incident(incident: str, request: Request, _: Viewer) -> State:
+    """One incident: its evidence as it was, and how far its procedure has come."""
+    desk = _desk_of(request, incident)
+    found = next(i for i in _incidents([desk]) if i["id"] == incident)
+    return found | {"plan": list(desk.playbook.procedure) if found["procedure"] else []}
+
+
+@router.get("/incidents/{incident}/timeline", tags=["incidents"])
+async def read_timeline(incident: str, request: Request, _: Viewer) -> PlainTextResponse:
+    """The incident as a Markdown page."""
+    desk = _desk_of(request, incident)
+    found = next(i for i in desk.rollout.incidents if i.id == incident)
+    text = timeline(desk.rollout, found, desk.events())
+    return PlainTextResponse(text, media_type="text/markdown")
+
+
+@router.post("/incidents/{incident}/notes", tags=["incidents"])
+async def note_incident(
+    incident: str, body: IncidentNote, request: Request, caller: Operator
+) -> State:
+    """Add to the incident's timeline."""
+    desk = _desk_of(request, incident)
+    await controller_of(request).command(
+        desk.id, lambda scene: commands.note_incident(scene, incident, caller.name, body.text)
+    )
+    return await read_incident(incident, request, caller)
+
+
+@router.post("/incidents/{incident}/close", tags=["incidents"])
+async def close_incident(
+    incident: str, body: IncidentClose, request: Request, caller: Operator
+) -> State:
+    """Close the incident with its cause."""
+    desk = _desk_of(request, incident)
+    await controller_of(request).command(
+        desk.id, lambda scene: commands.close_incident(scene, incident, caller.name, body.cause)
+    )
+    return await read_incident(incident, request, caller)
