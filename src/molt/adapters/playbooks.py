@@ -28,7 +28,7 @@ def shipped_text(name: str) -> str:
 
 def parse_playbook(text: str, source: str) -> Playbook:
     """The playbook in `text`; errors name `source`, line and column."""
-    return yaml_source.load_text(text, Playbook, source)
+    return yaml_source.loads(text, Playbook, source)
 
 
 def load_playbook(name_or_path: str) -> Playbook:

@@ -14,6 +14,7 @@ from molt.core.assignment import explain
 from molt.core.errors import OperatorError
 from molt.core.evidence import LIVE, Outcome, Violation
 from molt.core.policy import ToolPolicy
+from molt.gateway.tokens import InvalidToken, Run
 
 router = APIRouter(prefix="/api/v1", tags=["facts"])
 
@@ -86,18 +87,21 @@ async def report_call(body: CallReport, request: Request) -> Response:
 
     409 means that the run is over for Molt: control answers, and the agent must not act.
     """
-    claims = request.app.state.verify_run(request.headers.get("x-molt-run", ""))
-    if claims is None:
-        raise HTTPException(401, "x-molt-run: expected the run token of a request, not expired")
     controller, now = controller_of(request), request.app.state.clock.now()
+    try:
+        claims: Run = request.app.state.verify_run(
+            request.headers.get("x-molt-run", ""), now.timestamp()
+        )
+    except InvalidToken as error:
+        raise HTTPException(401, str(error)) from None
     arguments = msgspec.json.encode(body.arguments).decode()
-    if not await request.app.state.store.report_call(claims.run, body.tool, arguments, now):
+    if not await request.app.state.store.report_call(claims.id, body.tool, arguments, now):
         raise HTTPException(409, "This run was closed; do not act")
     request.app.state.audit.append(
         {
             "at": now,
             "kind": "tool_call",
-            "run": claims.run,
+            "run": claims.id,
             "rollout": claims.rollout,
             "agent": claims.agent,
             "arm": claims.arm,
@@ -110,7 +114,7 @@ async def report_call(body: CallReport, request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def _police(controller: Controller, claims: Any, tool: str, now: datetime) -> None:
+async def _police(controller: Controller, claims: Run, tool: str, now: datetime) -> None:
     """A reported call that the policy forbids is a violation before it happens: refused."""
     desk = controller.desks.get(claims.rollout)
     if desk is None:
@@ -126,9 +130,9 @@ async def _police(controller: Controller, claims: Any, tool: str, now: datetime)
         tool=tool,
         source="observed",
         mode=claims.mode,
-        run=claims.run,
+        run=claims.id,
     )
-    await controller.report_violation(violation, f"run:{claims.run}:{tool}")
+    await controller.report_violation(violation, f"run:{claims.id}:{tool}")
     raise HTTPException(403, f"{claims.agent} must not call {tool}")
 
 

@@ -1,0 +1,221 @@
+"""molt.yaml and the environment: where to listen, what stands behind, who is asking.
+
+Every setting can come from the environment: `MOLT_` and its path with double underscores, such as
+`MOLT_UPSTREAMS__CANDIDATE__URL`. Lists and maps are given as YAML. The environment wins.
+"""
+
+import types
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from molt.adapters import yaml_source
+from molt.adapters.problems import ConfigError, Problem
+from molt.core.playbook import Cost
+from molt.core.quantities import Duration
+
+PREFIX = "MOLT_"
+
+OUTSIDE = frozenset({"MOLT_URL", "MOLT_TOKEN", "MOLT_CONFIG"})
+"""Read by the command line; not settings."""
+
+
+class Section(BaseModel):
+    """Base of all settings: unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tls(Section):
+    """A certificate for a listener, PEM."""
+
+    certificate: Path
+    key: Path
+
+
+class Upstream(Section):
+    """A service that Molt forwards to."""
+
+    url: str = Field(
+        pattern=r"^https?://[^/?#\s]+/?$",
+        description="`http://host:port` or `https://host:port`; paths are forwarded as they come.",
+    )
+    ca: Path | None = Field(default=None, description="Own certificate authority, PEM.")
+    client_certificate: Path | None = Field(default=None, description="For mutual TLS, PEM.")
+    client_key: Path | None = None
+    connect_timeout: Duration = timedelta(seconds=1)
+    answer_timeout: Duration = Field(
+        default=timedelta(seconds=60), description="Until the first byte of its answer."
+    )
+    health: str | None = Field(
+        default=None, description="Path of an active probe, such as `/health`; candidate only."
+    )
+
+
+class Upstreams(Section):
+    """The two services."""
+
+    control: Upstream = Field(description="The existing system.")
+    candidate: Upstream = Field(description="The agent service.")
+
+
+class Identity(Section):
+    """Who is asking: rules are tried in order, the first that finds something counts.
+
+    A rule is `header:NAME`, `cookie:NAME`, `query:NAME`, `path:REGEX` with one group,
+    `body:FIELD.PATH` of a JSON body up to 64 KB, or `const:VALUE`.
+    """
+
+    profiles: tuple[Literal["agent-chat", "openai", "anthropic"], ...] = Field(
+        default=("agent-chat", "openai", "anthropic"),
+        description="Ready-made rules, tried after your own.",
+    )
+    agent: tuple[str, ...] = ()
+    subject: tuple[str, ...] = ()
+    session: tuple[str, ...] = ()
+
+
+class Agents(Section):
+    """What Molt may expect of the agent service."""
+
+    version_header: str = Field(
+        default="x-agent-version", description="Answer header that carries its version."
+    )
+    reports_actions: bool = Field(
+        default=False,
+        description="The agent reports each write to `x-molt-report` before it acts. Then control "
+        "may answer for it whenever it failed without having acted.",
+    )
+
+
+class Price(Section):
+    """USD for a million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class Notify(Section):
+    """Where notices go: Apprise URLs by severity; a higher one goes to its own list only."""
+
+    info: tuple[str, ...] = ()
+    warning: tuple[str, ...] = ()
+    critical: tuple[str, ...] = ()
+
+
+Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$")]
+
+
+class Settings(Section):
+    """Everything in molt.yaml."""
+
+    listen: Address = Field(default="127.0.0.1:8080", description="The gateway, for users.")
+    api: Address = Field(default="127.0.0.1:8081", description="The control API, for operators.")
+    api_url: str | None = Field(
+        default=None, description="How agents and people reach the control API; default: `api`."
+    )
+    data: Path = Field(default=Path("molt-data"), description="Everything Molt keeps.")
+    workers: int = Field(default=1, ge=1, le=64, description="Gateway processes.")
+    tls: Tls | None = Field(default=None, description="Certificate of the gateway's listener.")
+    upstreams: Upstreams
+    identity: Identity = Identity()
+    agents: Agents = Agents()
+    playbook: str = Field(
+        default="wf-11", description="What `molt start` starts: a shipped name or a file."
+    )
+    flags_file: Path | None = Field(
+        default=None, description="The watched `MOLTBOT_*` file; default: `flags.env` in `data`."
+    )
+    flags_ttl: Duration = Field(
+        default=timedelta(minutes=10),
+        description="Gateways serve control once control has been silent for this long.",
+    )
+    cost: Cost = Field(default=Cost(), description="Your money, over the playbook's.")
+    prices: dict[str, Price] = Field(
+        default={}, description="Your own prices by model glob, over the shipped price list."
+    )
+    notify: Notify = Notify()
+    max_body: int = Field(default=32 << 20, gt=0, description="Largest request body, bytes.")
+    mirror_in_flight: int = Field(
+        default=64, gt=0, description="Shadow copies at once; more are dropped and counted."
+    )
+    show_arm: bool = Field(default=True, description="Add `x-molt-arm` to answers.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("data", "flags_file", mode="after")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value.expanduser() if value else value
+
+    @property
+    def flags_path(self) -> Path:
+        """The flags file."""
+        return self.flags_file or self.data / "flags.env"
+
+    @property
+    def public_api(self) -> str:
+        """The control API's URL as others reach it."""
+        return (self.api_url or f"http://{self.api}").rstrip("/")
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Settings from the file (if any) and the environment over it.
+
+    Raises `ConfigError` that names file, line, column or variable, and what was expected.
+    """
+    document = yaml_source.read_file(path) if path else yaml_source.read("{}", "environment")
+    known = {variable(place): place for place in setting_paths(Settings)}
+    problems: list[Problem] = []
+    for name, text in environ.items():
+        if not name.startswith(PREFIX) or name in OUTSIDE or name.startswith("MOLT_INTERNAL_"):
+            continue
+        if name not in known:
+            problems.append(Problem(f"environment {name}", "", "is not a setting of Molt"))
+            continue
+        try:
+            document.override(known[name], YAML(typ="safe").load(text), f"environment {name}")
+        except YAMLError:
+            problems.append(Problem(f"environment {name}", "", f"not YAML: {text!r}"))
+    if problems:
+        raise ConfigError(problems)
+    settings = document.validate(Settings)
+    return _anchored(settings, path.parent if path else Path())
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    """Relative paths count from the config file's folder."""
+    changes: dict[str, Any] = {"data": folder / settings.data}
+    if settings.flags_file:
+        changes["flags_file"] = folder / settings.flags_file
+    return settings.model_copy(update=changes)
+
+
+def variable(path: tuple[str, ...]) -> str:
+    """The environment variable of the setting at `path`."""
+    return PREFIX + "__".join(path).upper()
+
+
+def setting_paths(
+    model: type[BaseModel], prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """The path of every setting, sections included, depth first."""
+    for name, field in model.model_fields.items():
+        path = (*prefix, name)
+        yield path
+        section = section_of(field.annotation)
+        if section is not None:
+            yield from setting_paths(section, path)
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model behind `Model` or `Model | None`."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next((s for s in map(section_of, get_args(annotation)) if s), None)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return None
