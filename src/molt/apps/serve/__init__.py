@@ -1,0 +1,1 @@
+"""`molt serve`: control and gateway workers as separate, supervised processes."""
