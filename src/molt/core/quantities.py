@@ -41,7 +41,7 @@ def parse_fraction(value: object) -> object:
             return float(value.strip()[:-1]) / 100
         except ValueError:
             raise ValueError("expected a percentage such as 5% or 0.5%") from None
-    if isinstance(value, float) and 0 <= value <= 1:
+    if isinstance(value, float) and value >= 0:
         return value
     raise ValueError("expected a percentage such as 5% or 0.5%")
 

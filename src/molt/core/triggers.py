@@ -122,9 +122,9 @@ def _violation(scene: Scene, _: ViolationTrigger) -> Ruling:
     return Ruling("violation", "pass", f"none in {requests} requests", numbers)
 
 
-def _over_epochs(scene: Scene, arm: Arm, column: str) -> Floats:
+def _over_epochs(scene: Scene, arm: Arm, column: str, epochs: range | None = None) -> Floats:
     total = np.zeros(STATISTICS_BUCKETS)
-    for epoch in scene.window_epochs:
+    for epoch in scene.window_epochs if epochs is None else epochs:
         for mode in (LIVE, SHADOW):
             total += scene.book.sums(epoch, arm, mode, [column])
     return total
@@ -140,17 +140,29 @@ def _cost(scene: Scene, t: CostTrigger) -> Ruling:
     projected = scene.rollout.projected_cost
     if projected is None:
         return Ruling("cost", "wait", "no projected cost yet", {"spent": spent})
-    n, y = _over_epochs(scene, CANDIDATE, PRICED), _over_epochs(scene, CANDIDATE, COST_CAPPED)
-    found = cost.overrun(
+    # Alpha is shared by two views: all that counts, and the present step alone, so that what was
+    # cheap for weeks does not hide what is expensive now.
+    views = [scene.window_epochs, range(scene.rollout.epoch, scene.rollout.epoch + 1)]
+    found = [f for f in (_overrun(scene, t, projected, view) for view in views) if f]
+    if not found:
+        text = f"cost is known of too few requests, {t.min_requests} are needed"
+        return Ruling("cost", "wait", text, {"spent": spent})
+    worst = max(found, key=lambda f: f.log_e)
+    numbers = {**worst._asdict(), "projected": projected, "limit": t.above, "spent": spent}
+    text = (
+        f"cost is {worst.ratio:.2f}x projected over {worst.requests:.0f} requests, "
+        f"limit {t.above:g}x"
+    )
+    fires = worst.log_e >= math.log(len(views) / t.alpha)
+    return Ruling("cost", "fail" if fires else "pass", text, numbers)
+
+
+def _overrun(scene: Scene, t: CostTrigger, projected: float, epochs: range) -> cost.Overrun | None:
+    n = _over_epochs(scene, CANDIDATE, PRICED, epochs)
+    y = _over_epochs(scene, CANDIDATE, COST_CAPPED, epochs)
+    return cost.overrun(
         n, y, projected, t.above, tau=t.tau, alpha=t.alpha, min_requests=t.min_requests
     )
-    if found is None:
-        text = f"cost is known of {int(n.sum())} requests, {t.min_requests} are needed"
-        return Ruling("cost", "wait", text, {"spent": spent})
-    numbers = {**found._asdict(), "projected": projected, "limit": t.above, "spent": spent}
-    text = f"cost is {found.ratio:.2f}x projected over {found.requests:.0f} requests, limit {t.above:g}x"
-    fires = found.log_e >= -math.log(t.alpha)
-    return Ruling("cost", "fail" if fires else "pass", text, numbers)
 
 
 def _complaints(scene: Scene, t: ComplaintsTrigger) -> Ruling:
