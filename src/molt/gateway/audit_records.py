@@ -1,0 +1,102 @@
+"""Finished exchanges -> records of the audit log. Who asked is kept as a keyed hash."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from molt.gateway.generations import Generations
+from molt.gateway.observations import Observation
+from molt.gateway.routes import Decided
+from molt.wire.exchange import Exchange
+
+REMEMBERED_SECONDS = 600.0
+REMEMBERED = 50_000
+
+
+class Hashes:
+    """Keyed hashes of subject and session ids; those of active ones are remembered."""
+
+    def __init__(self, hash_id: Callable[[str], str]) -> None:
+        self._hash = hash_id
+        self._known: Generations[str, str] = Generations(REMEMBERED_SECONDS, REMEMBERED)
+
+    def of(self, name: str, now: float) -> str:
+        """The hash of `name`; `now` is monotonic seconds."""
+        known = self._known.get(name, now)
+        if known is None:
+            known = self._hash(name)
+            self._known.put(name, known, now)
+        return known
+
+    def sweep(self) -> None:
+        """Free forgotten memory, a little at a time."""
+        self._known.sweep()
+
+
+class Stamps:
+    """RFC 3339 in UTC with milliseconds; the second's text is made once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def of(self, unix: float) -> str:
+        """The text of `unix` seconds, rounded down."""
+        second = int(unix)
+        if second != self._second:
+            self._second = second
+            self._text = f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+        return f"{self._text}.{int((unix - second) * 1000):03d}Z"
+
+
+class AuditRecords:
+    """Makes one record per exchange. Queries and bodies stay out: they may hold secrets."""
+
+    def __init__(self, hashes: Hashes) -> None:
+        self._hashes = hashes
+        self._stamps = Stamps()
+
+    def of(self, exchange: Exchange, seen: Observation | None, ended: float) -> dict[str, Any]:
+        """The record of an exchange that ended at `ended`, unix seconds.
+
+        Fields that say nothing are left out. `seen` is None where no rollout covers it.
+        """
+        decided: Decided | None = exchange.token
+        record: dict[str, Any] = {"at": self._stamps.of(ended), "kind": "request"}
+        if decided is not None:
+            self._add_decision(record, decided, exchange.finished)
+        record["method"] = exchange.method.decode("latin-1")
+        record["path"] = exchange.target.partition(b"?")[0].decode("latin-1")
+        record["status"] = exchange.status
+        record["latency_ms"] = round(1000.0 * (exchange.finished - exchange.started), 3)
+        usage = exchange.usage
+        if usage is not None:
+            record["tokens_in"] = usage.input_tokens
+            record["tokens_out"] = usage.output_tokens
+            if usage.tools:
+                record["tools"] = usage.tools
+        if seen is not None and seen.cost is not None:
+            record["cost"] = round(seen.cost, 9)
+        if exchange.fell_back:
+            record["fallback"] = exchange.failure
+        if exchange.outcome != "ok":
+            record["outcome"] = exchange.outcome
+        return record
+
+    def _add_decision(self, record: dict[str, Any], decided: Decided, now: float) -> None:
+        route = decided.route
+        if route is not None:
+            record["rollout"] = route.rollout
+            record["epoch"] = route.epoch
+            record["agent"] = route.agent
+        if decided.run:
+            record["run"] = decided.run
+        record["arm"] = decided.arm
+        record["mode"] = decided.mode
+        record["reason"] = decided.reason
+        if decided.subject is not None:
+            record["subject"] = self._hashes.of(decided.subject, now)
+        if decided.session is not None:
+            record["session"] = self._hashes.of(decided.session, now)
+        if decided.trace:
+            record["trace"] = decided.trace.decode()

@@ -1,0 +1,170 @@
+"""Every exchange leaves one audit record and, where a rollout covers it, one observation.
+
+The hot path appends to a list. Folding happens on a timer, for at most about a millisecond at a
+time; a violation, or the first error after a quiet time, asks for it at once.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from molt.core.assignment import CANDIDATE
+from molt.core.evidence import BucketSums, Seen, Slot, Violation
+from molt.gateway.audit_records import AuditRecords, Hashes
+from molt.gateway.generations import Generations
+from molt.gateway.observations import Observation, observe
+from molt.gateway.routes import Decided, Route
+from molt.gateway.tallies import Tallies
+from molt.ports import AuditSink, Prices
+from molt.wire.exchange import Exchange
+
+SLICE_SECONDS: Final = 0.001
+_CHUNK: Final = 16
+QUIET_SECONDS: Final = 5.0
+SEEN_SECONDS: Final = 6 * 3600.0
+MOST_SEEN: Final = 100_000
+
+
+class Evidence(NamedTuple):
+    """What was folded since the last batch. `versions` are per rollout."""
+
+    slots: list[Slot]
+    sums: list[BucketSums]
+    seen: list[Seen]
+    violations: list[Violation]
+    versions: dict[str, str]
+
+
+class Recorder:
+    """Takes finished exchanges; gives evidence.
+
+    `hurry` is called, from the hot path, when something should reach control at once. It must only
+    schedule.
+    """
+
+    def __init__(
+        self,
+        *,
+        audit: AuditSink,
+        prices: Prices,
+        hash_subject: Callable[[str], str],
+        hurry: Callable[[], None],
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._audit = audit
+        self._prices = prices
+        self._hashes = Hashes(hash_subject)
+        self._records = AuditRecords(self._hashes)
+        self._hurry = hurry
+        self._wall = wall
+        self._monotonic = monotonic
+        self._pending: list[Exchange] = []
+        self._folded = 0
+        self._tallies = Tallies()
+        self._known: Generations[tuple[str, str], bool] = Generations(SEEN_SECONDS, MOST_SEEN)
+        self._seen: list[Seen] = []
+        self._violations: list[Violation] = []
+        self._versions: dict[str, str] = {}
+        self._last_error = float("-inf")
+
+    # --- the hot path
+
+    def record(self, exchange: Exchange) -> None:
+        """Keep a finished exchange for folding."""
+        exchange.body = None
+        self._pending.append(exchange)
+        decided: Decided | None = exchange.token
+        if decided is not None and decided.arm == CANDIDATE and self._is_urgent(exchange, decided):
+            self._hurry()
+
+    def version_seen(self, rollout: str, version: str) -> None:
+        """The candidate of `rollout` reported its version."""
+        self._versions[rollout] = version
+
+    def _is_urgent(self, exchange: Exchange, decided: Decided) -> bool:
+        usage, route = exchange.usage, decided.route
+        if usage is not None and usage.tools and route and route.forbidden(usage.tools):
+            return True
+        if exchange.status < 400 and exchange.outcome == "ok" and not exchange.fell_back:
+            return False
+        quiet = exchange.finished - self._last_error > QUIET_SECONDS
+        self._last_error = exchange.finished
+        return quiet
+
+    # --- off it
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether `take` would give anything."""
+        return bool(self._tallies or self._versions)
+
+    def fold(self, seconds: float = SLICE_SECONDS) -> bool:
+        """Fold for about `seconds`; True when nothing is left."""
+        offset = self._wall() - self._monotonic()
+        until = self._monotonic() + seconds
+        pending = self._pending
+        while self._folded < len(pending):
+            for exchange in pending[self._folded : self._folded + _CHUNK]:
+                self._fold_one(exchange, exchange.finished + offset)
+            self._folded += _CHUNK
+            if self._monotonic() >= until:
+                break
+        if self._folded < len(pending):
+            return False
+        pending.clear()
+        self._folded = 0
+        return True
+
+    def take(self) -> Evidence:
+        """What was folded since the last call."""
+        slots, sums = self._tallies.take()
+        taken = Evidence(slots, sums, self._seen, self._violations, self._versions)
+        self._seen, self._violations, self._versions = [], [], {}
+        return taken
+
+    def sweep(self) -> None:
+        """Free forgotten memory, a little at a time."""
+        self._hashes.sweep()
+        self._known.sweep()
+
+    def _fold_one(self, exchange: Exchange, ended: float) -> None:
+        decided: Decided | None = exchange.token
+        seen: Observation | None = None
+        if decided is not None and (route := decided.route) is not None:
+            seen = observe(exchange, decided, route, self._prices)
+            self._tallies.add(seen, decided, route, ended)
+            if seen.kind in ("request", "aborted") and not exchange.mirror:
+                self._see_subject(decided, route, exchange.finished)
+            if seen.forbidden:
+                self._note_violations(seen, decided, route, ended)
+        self._audit.append(self._records.of(exchange, seen, ended))
+
+    def _see_subject(self, decided: Decided, route: Route, now: float) -> None:
+        if decided.subject is None:
+            return
+        key = (route.rollout, decided.subject)
+        if self._known.get(key, now) is None:
+            self._known.put(key, True, now)
+            subject = self._hashes.of(decided.subject, now)
+            self._seen.append(Seen(route.rollout, route.epoch, decided.assigned, subject))
+
+    def _note_violations(
+        self, seen: Observation, decided: Decided, route: Route, ended: float
+    ) -> None:
+        subject = decided.subject
+        self._violations += [
+            Violation(
+                rollout=route.rollout,
+                at=datetime.fromtimestamp(ended, UTC),
+                agent=route.agent,
+                tool=tool,
+                source="observed",
+                arm=decided.arm,
+                mode=decided.mode,
+                run=decided.run or None,
+                subject=None if subject is None else self._hashes.of(subject, self._monotonic()),
+            )
+            for tool in seen.forbidden
+        ]

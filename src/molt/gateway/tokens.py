@@ -1,0 +1,102 @@
+"""Run ids, signed run tokens, and trace headers.
+
+A run is one request as the agent works on it. Its token says which run, rollout, agent, arm and
+mode, until when, and proves that a gateway said so; the agent hands it on with all it does.
+
+    v1.RUN.ROLLOUT.AGENT.ARM.MODE.EXPIRES.MAC
+
+Names are percent-encoded (dots too); EXPIRES is unix seconds; MAC is keyed blake2b, 128 bits, hex.
+"""
+
+import hmac
+import random
+import re
+import secrets
+from hashlib import blake2b
+from typing import Final, NamedTuple
+from urllib.parse import quote, unquote
+
+from molt.core.assignment import Arm
+from molt.core.errors import OperatorError
+from molt.core.evidence import Mode
+
+_MAC_BYTES: Final = 16
+
+TRACEPARENT: Final = re.compile(
+    rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?"
+)
+"""https://www.w3.org/TR/trace-context/#traceparent-header; a later version may add fields."""
+
+_NOT_ZERO: Final = 1 << 64 | 1
+
+
+class InvalidToken(OperatorError):
+    """A run token that no gateway of this installation made, or that has expired."""
+
+
+class Run(NamedTuple):
+    """What a run token says. `expires` is unix seconds."""
+
+    id: str
+    rollout: str
+    agent: str
+    arm: Arm
+    mode: Mode
+    expires: int
+
+
+class Runs:
+    """Makes run ids and tokens; the ids never repeat, not even after a restart."""
+
+    def __init__(self, key: bytes, lifetime_seconds: int = 3600) -> None:
+        self._keyed = blake2b(key=key, digest_size=_MAC_BYTES)
+        self._lifetime = lifetime_seconds
+        self._prefix = secrets.token_hex(6)
+        self._count = 0
+
+    def new_id(self) -> str:
+        """A run id: what names this process, and a number."""
+        self._count += 1
+        return f"{self._prefix}{self._count:08x}"
+
+    def token(self, run: str, claim: str, now: float) -> bytes:
+        """A signed token for `run`. `claim` is made by `claim()`, `now` is unix seconds."""
+        text = f"v1.{run}.{claim}.{int(now) + self._lifetime}".encode()
+        mac = self._keyed.copy()
+        mac.update(text)
+        return text + b"." + mac.hexdigest().encode()
+
+
+def claim(rollout: str, agent: str, arm: Arm, mode: Mode) -> str:
+    """The part of a token that is the same for many runs; made once."""
+    return f"{_escaped(rollout)}.{_escaped(agent)}.{arm}.{mode}"
+
+
+def verify(token: str | bytes, key: bytes, now: float) -> Run:
+    """What `token` says, if it was signed with `key` and has not expired; else `InvalidToken`."""
+    raw = token.encode("utf-8", "replace") if isinstance(token, str) else token
+    text, _, mac = raw.rpartition(b".")
+    expected = blake2b(text, key=key, digest_size=_MAC_BYTES).hexdigest().encode()
+    if not hmac.compare_digest(mac, expected):
+        raise InvalidToken("Not a run token of this installation: send x-molt-run as it came")
+    # The signature holds, so the form is the one made above.
+    _, run, rollout, agent, arm, mode, expires = text.decode("ascii").split(".")
+    if now >= int(expires):
+        raise InvalidToken(f"The token of run {run} has expired; a run ends with its request")
+    return Run(run, unquote(rollout), unquote(agent), arm, mode, int(expires))  # type: ignore[arg-type]
+
+
+def _escaped(name: str) -> str:
+    return quote(name, safe="").replace(".", "%2E")
+
+
+def traceparent(inbound: bytes | None) -> tuple[bytes, bytes]:
+    """The header to send on, and its trace id: the inbound trace goes on in a new span.
+
+    Anything else than a valid header begins a new, sampled trace.
+    """
+    ids = b"%048x" % (random.getrandbits(192) | _NOT_ZERO)
+    match = TRACEPARENT.fullmatch(inbound) if inbound is not None else None
+    if match is None or (match[4] is not None and match[1] == b"00"):
+        return b"00-%b-%b-01" % (ids[:32], ids[32:]), ids[:32]
+    return b"00-%b-%b-%b" % (match[2], ids[32:], match[3]), match[2]
