@@ -116,11 +116,6 @@ class Answer:
     output_tokens: int = 0
     model: str = MODEL
 
-    @property
-    def tools(self) -> str:
-        """Value of x-agent-tools: all calls made, dry runs too."""
-        return ",".join(call.tool for call in self.calls)
-
 
 class BadRequest(Exception):
     """A request that cannot be understood: an HTTP status and what to tell the client."""

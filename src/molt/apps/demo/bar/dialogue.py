@@ -74,16 +74,13 @@ def serve_guest(text: str, memory: Memory, voice: say.Voice) -> Steps:
 def _order(intent: Intent, memory: Memory, voice: say.Voice) -> Steps:
     if not intent.lines:
         return (yield from _order_by_words(intent, memory, voice))
-    items = list(dict.fromkeys(line.item_id for line in intent.lines))
-    found = yield [_search(memory, BY_ID[item].name, 3) for item in items]
-    missing = [
-        BY_ID[item].name
-        for item, result in zip(items, found, strict=True)
-        if not result.get("items")
-    ]
-    if missing:
-        return _refused(found) or voice.unknown.format(topic=say.join(missing))
-    return (yield from _add(list(intent.lines), memory, voice, voice.added))
+    # Looked up and added in one batch: a model's every step costs its user a round trip. What the
+    # bar has stopped selling is refused by add_to_cart as well.
+    lines = [_fitting(line) for line in intent.lines]
+    items = list(dict.fromkeys(line.item_id for line in lines))
+    lookups = [_search(memory, BY_ID[item].name, 3) for item in items]
+    results = yield [*lookups, *(_add_call(line, memory) for line in lines)]
+    return _added(lines, results[len(lookups) :], memory, voice, voice.added)
 
 
 def _order_by_words(intent: Intent, memory: Memory, voice: say.Voice) -> Steps:

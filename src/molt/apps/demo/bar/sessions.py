@@ -21,7 +21,7 @@ Transcript = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True)
 class Session:
-    """One conversation; `history` is the model's message history, whatever its form."""
+    """One conversation; `history` is what a real model remembers of it."""
 
     id: str
     memory: Memory

@@ -5,6 +5,7 @@ caller's request metadata (`_meta`) or headers (`x-molt-run`, `x-molt-mode`) say
 shadow runs have really placed is counted here, where they would be executed, and nowhere else.
 """
 
+import logging
 from collections import Counter as Tally
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -42,7 +43,7 @@ class BarTools:
         self._books = Books(database)
         self._counter = Counter(self._books)
         self._calls: Tally[str] = Tally()
-        self.mcp: FastMCP[Any] = FastMCP("bar-tools", mask_error_details=True)
+        self.mcp: FastMCP[Any] = FastMCP("bar-tools", mask_error_details=True, dereference_schemas=False)
         for tool in (*self._guest_tools(), *self._desk_tools()):
             name = tool.__name__
             self.mcp.tool(
@@ -64,7 +65,8 @@ class BarTools:
         try:
             result = self._counter.call(tool, arguments, run, mode)
         except Refused as refusal:
-            raise ToolError(str(refusal)) from None
+            # A refusal is an ordinary answer to a guest, not a fault of this server.
+            raise ToolError(str(refusal), log_level=logging.DEBUG) from None
         finally:
             self._calls[tool] += 1
         return result
