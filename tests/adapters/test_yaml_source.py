@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from molt.adapters.problems import ConfigError
-from molt.adapters.yaml_source import load, load_text, read
+from molt.adapters.yaml_source import load, loads, read
 from molt.core.playbook import Playbook
 
 WF11 = Path(__file__).parents[2] / "src/molt/playbooks/wf-11.yaml"
@@ -30,7 +30,7 @@ class Config(BaseModel):
 
 def complaint(text: str, model: type[BaseModel] = Config) -> str:
     with pytest.raises(ConfigError) as caught:
-        load_text(text, model, "molt.yaml")
+        loads(text, model, "molt.yaml")
     return str(caught.value)
 
 
@@ -41,7 +41,7 @@ def test_a_correct_file_becomes_its_model(tmp_path: Path) -> None:
     assert (config.listen.port, config.tls, config.agents) == (8080, True, ["guest"])
 
 
-def test_the_shipped_playbook_load_text() -> None:
+def test_the_shipped_playbook_loads() -> None:
     assert load(WF11, Playbook).name == "wf-11"
 
 
@@ -200,4 +200,4 @@ def test_a_misspelt_choice_is_told_which_one_was_meant() -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_either_a_model_or_a_config_error(text: str) -> None:
     with suppress(ConfigError):
-        assert isinstance(load_text(text, Config), Config)
+        assert isinstance(loads(text, Config), Config)

@@ -74,7 +74,7 @@ def load(path: Path, model: type[M]) -> M:
     return read_file(path).validate(model)
 
 
-def load_text(text: str, model: type[M], name: str = "<text>") -> M:
+def loads(text: str, model: type[M], name: str = "<text>") -> M:
     """The text as a `model`; `name` stands for the file in complaints."""
     return read(text, name).validate(model)
 
