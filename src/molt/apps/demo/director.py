@@ -195,14 +195,15 @@ def _instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+LEAVING = frozenset({"StepEntered", "Completed", "RolledBack", "Aborted", "Halved"})
+
+
 def steps_of(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every step with when it was entered and left, and the rulings with which it was left."""
     steps: list[dict[str, Any]] = []
     for event in history:
-        if event["type"] in ("StepEntered", "Completed", "RolledBack", "Aborted", "Halved"):
-            if steps and steps[-1]["left"] is None:
-                steps[-1]["left"] = event["at"]
-                steps[-1]["rulings"] = event.get("rulings", [])
+        if event["type"] in LEAVING and steps and steps[-1]["left"] is None:
+            steps[-1] |= {"left": event["at"], "rulings": event.get("rulings", [])}
         if event["type"] == "StepEntered":
             steps.append(
                 {
