@@ -1,0 +1,267 @@
+"""The control process: controller, control API, audit of decisions, probe. One a installation.
+
+`python -m molt.apps.serve.control_process --config FILE`; prints one JSON line when it is ready.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+import uvloop
+
+from molt.adapters.audit_files import AuditArchive, AuditWriter, SubjectHasher
+from molt.adapters.clocks import SystemClock
+from molt.adapters.env_file import EnvFile, read_env
+from molt.adapters.notify import notifier
+from molt.adapters.sql import SqlStore
+from molt.apps.api.app import Parts, create_app
+from molt.apps.api.auth import new_token, token_hash
+from molt.apps.api.hub import Hub
+from molt.apps.api.stream import send_evidence
+from molt.apps.serve.keys import load_keys
+from molt.apps.serve.logs import configure_logs
+from molt.apps.serve.probe import Probe
+from molt.apps.settings import Settings, load_settings
+from molt.control.controller import Controller, Stores
+from molt.control.operator_flags import OperatorFlags
+from molt.control.procedure import Procedure
+from molt.control.rollbacks import Rollbacks
+from molt.core.errors import MoltError
+from molt.core.events import Recorded
+from molt.gateway.tokens import verify
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 1.0
+FLUSH_SECONDS = 0.25
+FOLD_SECONDS = 3600.0
+ANCHOR_SECONDS = 60.0
+
+
+class ControlProcess:
+    """Everything that runs in the control process, wired."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.hub = Hub(self.clock)
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    async def open(self) -> tuple[uvicorn.Config, str | None]:
+        """Open the stores and start the loops; the server's config, and the first token if it is
+        the first start. Raises `MoltError`."""
+        settings, keys = self.settings, load_keys(self.settings.data)
+        self.store = await SqlStore.open(settings.data / "molt.db")
+        self.audit_dir = settings.data / "audit"
+        self.audit = AuditWriter(self.audit_dir, "control", self.clock)
+        hasher = SubjectHasher(keys.subject)
+        operator = OperatorFlags(read_env(os.environ), EnvFile(settings.flags_path))
+        notify = notifier(settings.notify.model_dump(), self.clock)
+        self.controller = Controller(
+            Stores(self.store, self.store, self.store),
+            clock=self.clock,
+            operator=operator,
+            sink=self.hub,
+            notifier=notify,
+            hash_subject=hasher,
+            ttl_seconds=settings.flags_ttl.total_seconds(),
+        )
+        self.controller.on_records(self.hub.records)
+        self.controller.on_records(self._audit_records)
+        await self.controller.start()
+        procedure = Procedure(
+            clock=self.clock,
+            operator=operator,
+            sink=self.hub,
+            notifier=notify,
+            archive=AuditArchive(self.audit_dir),
+            incidents=settings.data / "incidents",
+            publish=self.controller.publish,
+            clear_limits=self.controller.clear_limits,
+        )
+        self._run(Rollbacks(self.controller, procedure).run())
+        self._every(TICK_SECONDS, self._tick)
+        self._every(FLUSH_SECONDS, self._flush)
+        self._every(ANCHOR_SECONDS, self._anchor)
+        self._every(FOLD_SECONDS, lambda: self.store.fold(self.clock.now()))
+        candidate = settings.upstreams.candidate
+        if candidate.health:
+            self._run(Probe(candidate, self.controller).run())
+        app = create_app(
+            Parts(
+                controller=self.controller,
+                hub=self.hub,
+                store=self.store,
+                tokens=self.store,
+                clock=self.clock,
+                audit=self.audit,
+                audit_dir=self.audit_dir,
+                gateway_key=keys.gateway,
+                hash_subject=hasher,
+                verify_run=partial(_verify_run, keys.run),
+                cost=settings.cost,
+            )
+        )
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        return config, await self._first_token()
+
+    async def close(self) -> None:
+        """Stop the loops and keep what is queued."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.controller.close()
+        self.audit.close()
+        await self.store.close()
+
+    async def _first_token(self) -> str | None:
+        """A token for the administrator, when there is none yet: shown once, kept as a hash."""
+        if await self.store.list_tokens():
+            return None
+        token = new_token()
+        await self.store.add_token("admin", "admin", token_hash(token), self.clock.now())
+        return token
+
+    # --- loops
+
+    def _run(self, work: Any) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    def _every(self, seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
+        self._run(self._loop(seconds, work))
+
+    async def _loop(self, seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
+        """Do `work` every so often; whatever goes wrong once is logged and tried again."""
+        while True:
+            await self.clock.sleep(seconds)
+            try:
+                await work()
+            except (MoltError, OSError) as error:
+                log.error("loop_failed", work=getattr(work, "__name__", ""), error=str(error))
+
+    async def _tick(self) -> None:
+        await self.controller.tick()
+        send_evidence(self.hub, self.controller)
+
+    async def _flush(self) -> None:
+        self.audit.flush()
+
+    async def _anchor(self) -> None:
+        """Put the heads of all chains into control's own chain, and control's head apart."""
+        heads = await self.store.heads()
+        anchored = {name: {"seq": h.seq, "hash": h.hash} for name, h in heads.items()}
+        self.audit.append({"at": self.clock.now(), "kind": "heads", "heads": anchored})
+        self.audit.flush()
+        await self.store.save_heads([self.audit.head()])
+
+    def _audit_records(self, rollout: str, records: Sequence[Recorded]) -> None:
+        for record in records:
+            event = record.event
+            self.audit.append(
+                {
+                    "at": event.at,
+                    "kind": "event",
+                    "rollout": rollout,
+                    "event": type(event).__name__,
+                    "seq_in_log": record.seq,
+                    "event_hash": record.hash,
+                    "by": event.by,
+                    "reason": event.reason,
+                }
+            )
+
+
+def _verify_run(key: bytes, token: str, now: float) -> Any:
+    return verify(token, key, now)
+
+
+def bind(address: str) -> socket.socket:
+    """A listening socket at `HOST:PORT`; raises OSError."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, int(port)))
+    return sock
+
+
+async def _serve(settings: Settings) -> None:
+    sock = bind(settings.api)
+    process = ControlProcess(settings)
+    config, token = await process.open()
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    orphaned = asyncio.create_task(_orphaned(server))
+    try:
+        server.announce = {"url": f"http://{settings.api}", "token": token}
+        await server.serve([sock])
+    finally:
+        orphaned.cancel()
+        await process.close()
+
+
+async def _orphaned(server: "_Server") -> None:
+    """End when standard input ends: the supervisor is gone."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError, ValueError):
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        await reader.read()
+        server.stop()
+
+
+class _Server(uvicorn.Server):
+    announce: dict[str, Any]
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self.force_exit = True
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:
+        """The process has its own handlers."""
+        return contextlib.nullcontext()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(json.dumps(self.announce), flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM; 2 when the config or the store cannot be used."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path)
+    options = parser.parse_args(argv)
+    try:
+        settings = load_settings(options.config, os.environ)
+        configure_logs(settings.log_level)
+        uvloop.run(_serve(settings))
+    except (MoltError, OSError) as error:
+        print(f"control: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
