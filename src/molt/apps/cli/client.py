@@ -1,0 +1,172 @@
+"""The control API as the command line sees it: answers, or errors with what to do."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from molt.apps.cli.exits import TokenRefused, Unreachable
+from molt.core.errors import OperatorError, Refused, VersionConflict
+
+DEFAULT_URL: Final = "http://127.0.0.1:8081"
+CONFIG: Final = Path("molt.yaml")
+TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
+LOCAL: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+State = dict[str, Any]
+
+
+def connect(url: str | None, token: str | None) -> "Api":
+    """A client of the control API at `url`, or where ./molt.yaml says it is."""
+    return Api((url or configured_url() or DEFAULT_URL).rstrip("/"), token)
+
+
+def configured_url() -> str | None:
+    """The URL of the control API by ./molt.yaml; None when there is no such file."""
+    if not CONFIG.is_file():
+        return None
+    from molt.apps.settings import load_settings
+
+    url = load_settings(CONFIG, os.environ).public_api
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+class Api:
+    """Calls below `/api/v1`. Every call raises what `molt.apps.cli.exits` knows."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise OperatorError(f"--url {url}: expected http://HOST:PORT or https://HOST:PORT")
+        self.url = url
+        self._http = httpx.Client(
+            base_url=f"{url}/api/v1",
+            headers={"authorization": f"Bearer {token}"} if token else {},
+            timeout=TIMEOUT,
+            # A proxy that the environment names is no way to this machine itself.
+            trust_env=parts.hostname not in LOCAL,
+            verify=parts.scheme == "https",
+        )
+        self._token_given = bool(token)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The JSON answer to a GET; query values of None are left out."""
+        return self._json(self._send("GET", path, params=_given(query)))
+
+    def text(self, path: str) -> str:
+        """The text answer to a GET."""
+        return self._checked(self._send("GET", path)).text
+
+    def post(self, path: str, body: Any) -> Any:
+        """The JSON answer to a POST; fields of None are left out of a mapping."""
+        sent = _given(body) if isinstance(body, dict) else body
+        return self._json(self._send("POST", path, json=sent))
+
+    @contextmanager
+    def download(self, path: str, **query: Any) -> Iterator[Iterator[bytes]]:
+        """The pieces of a large answer, as they come."""
+        try:
+            with self._http.stream("GET", path, params=_given(query)) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    self._checked(answer)
+                yield answer.iter_bytes()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+
+    def _send(self, method: str, path: str, **what: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **what)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
+        reason = "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error)
+        return Unreachable(
+            f"Molt cannot be reached at {self.url} ({reason or type(error).__name__}). "
+            "Is `molt serve` running? Elsewhere: --url or MOLT_URL"
+        )
+
+    def _json(self, answer: httpx.Response) -> Any:
+        try:
+            return self._checked(answer).json()
+        except ValueError:
+            raise self._stranger(answer) from None
+
+    def _stranger(self, answer: httpx.Response) -> Unreachable:
+        return Unreachable(
+            f"{answer.request.url} answered {answer.status_code}, but not as Molt's control API "
+            "does; check --url or MOLT_URL"
+        )
+
+    def _checked(self, answer: httpx.Response) -> httpx.Response:
+        """The answer when it is a success; else raises the error that it carries."""
+        if answer.is_success:
+            return answer
+        try:
+            body = answer.json()
+        except ValueError:
+            raise self._stranger(answer) from None
+        detail = _detail(body)
+        match answer.status_code:
+            case 401 if not self._token_given:
+                raise TokenRefused(
+                    f"{self.url} needs a token: --token or MOLT_TOKEN. The first one was printed "
+                    "at first start; `molt token add` makes more"
+                )
+            case 401:
+                raise TokenRefused(
+                    f"{self.url} refuses the token: unknown, expired or revoked. "
+                    "`molt token list` shows which there are, `molt token add` makes one"
+                )
+            case 403:
+                raise TokenRefused(f"{self.url} refuses this token: {detail}")
+            case 409 if body.get("error") == "VersionConflict":
+                raise VersionConflict(detail)
+            case 409:
+                raise Refused(detail)
+            case 422 | 413:
+                raise OperatorError(detail)
+            case 404:
+                raise self._stranger(answer)
+            case status:
+                raise Unreachable(f"{self.url} answered {status}: {detail}")
+
+
+def at(*parts: str) -> str:
+    """A path of quoted parts, below `/api/v1`."""
+    return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def pick(api: Api, rollout: str | None) -> str:
+    """The rollout that is meant: the one named, else the only one (aborted ones apart)."""
+    if rollout is not None:
+        return rollout
+    states = api.get("/rollouts")
+    if not states:
+        raise OperatorError("There is no rollout yet; start one: molt start")
+    live = [s for s in states if s["phase"] != "aborted"] or states
+    if len(live) == 1:
+        return live[0]["rollout"]
+    known = ", ".join(s["rollout"] for s in live)
+    raise OperatorError(f"Which rollout? Give --rollout ID; known: {known}")
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _detail(body: Any) -> str:
+    """What the answer says went wrong: a text, or one phrase for each field."""
+    detail = body.get("detail") if isinstance(body, dict) else None
+    if isinstance(detail, list):
+        return "; ".join(f"{_place(d.get('loc', ()))}: {d.get('msg')}" for d in detail)
+    return str(detail or body)
+
+
+def _place(loc: Any) -> str:
+    return ".".join(str(part) for part in loc if part not in ("body", "query", "path")) or "request"

@@ -1,0 +1,114 @@
+"""What every command prints with: JSON, tables, and lines that other programs can read."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import typer
+
+
+def print_json(value: Any) -> None:
+    """One indented JSON value on standard output."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table in a terminal; elsewhere aligned columns, uncut, one line a row."""
+    cells = [[_text(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich(columns, cells)
+        return
+    lines = [[c.upper() for c in columns], *cells]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        pairs = zip(line, widths, strict=True)
+        typer.echo("  ".join(cell.ljust(width) for cell, width in pairs).rstrip())
+
+
+def _print_rich(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _text(cell: object) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, float):
+        return f"{cell:g}"
+    return " ".join(str(cell).split())
+
+
+def instant(value: object) -> datetime | None:
+    """The moment in a state, whether it came as JSON or as it is."""
+    if isinstance(value, str):
+        return datetime.fromisoformat(value)
+    return value if isinstance(value, datetime) else None
+
+
+def moment(value: object) -> str:
+    """`2026-01-31 12:00:00` in UTC; `-` for none."""
+    at = instant(value)
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at else "-"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units: `2d03h`, `4h05m`, `3m20s`, `12s`."""
+    whole = max(0, round(seconds))
+    days, hours, minutes = whole // 86400, whole % 86400 // 3600, whole % 3600 // 60
+    if days:
+        return f"{days}d{hours:02d}h"
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
+
+
+def place(state: dict[str, Any]) -> str:
+    """Where a rollout is, in one line."""
+    phase = str(state["phase"]).replace("_", " ")
+    text = f"{state['rollout']}: {phase} at {state['traffic_percent']:g}%"
+    if halt := state.get("halt"):
+        text += f", {HALTS.get(halt['kind'], halt['kind'])} ({halt['reason']})"
+    return text
+
+
+HALTS = {
+    "paused": "paused",
+    "review": "waits for a review",
+    "question": "waits for a decision",
+    "halved": "halved, holding",
+}
+"""How a halt reads."""
+
+
+def changed(state: dict[str, Any], as_json: bool) -> None:
+    """Print the state that a command has led to."""
+    if as_json:
+        print_json(state)
+        return
+    typer.echo(place(state))
+    if line := next_line(state):
+        typer.echo(line)
+
+
+def next_line(state: dict[str, Any]) -> str:
+    """What comes next and what it waits for; empty when nothing comes by itself."""
+    following = state.get("next")
+    if not following or state.get("halt"):
+        return ""
+    target = "complete" if following["phase"] == "complete" else f"{following['share']:g}%"
+    open_gates = [g["name"] for g in state["gates"] if g["verdict"] != "pass"]
+    text = f"next: {target}, not before {moment(following['earliest'])} UTC"
+    return text + (f"; open: {', '.join(open_gates)}" if open_gates else "")
