@@ -115,7 +115,8 @@ def _endpoint(settings: AgentSettings) -> Model:
     return OpenAIChatModel(settings.model, provider=provider)
 
 
-def _instructions(context: RunContext[Run]) -> str:
+async def _instructions(context: RunContext[Run]) -> str:
+    # A coroutine although nothing is awaited: pydantic-ai runs plain functions in a thread.
     memory = context.deps.memory
     place = f"Venue: {memory.venue}. Table: {memory.table or 'none'}. The cart's id is {memory.cart_id}."
     return f"{TASKS[context.deps.agent]} Use your tools; never invent items or prices. {place}"

@@ -6,7 +6,6 @@ satisfies its output schema goes back. In live mode a writing call is reported b
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -17,8 +16,8 @@ from httpx2 import HTTPError
 from jsonschema import Draft202012Validator
 from pydantic_ai import ModelRetry, RunContext
 from pydantic_ai.mcp import CallToolFunc, MCPToolset
-from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset
+from pydantic_ai.toolsets.abstract import ToolsetTool
 
 from molt.apps.demo.bar.desks import AGENT_TOOLS, READ_ONLY
 from molt.apps.demo.bar.dialects import Done
@@ -68,7 +67,7 @@ class ToolDoor:
         except (HTTPError, McpError, OSError, RuntimeError) as error:
             raise ToolsUnreachable(f"the tools at {self._url} cannot be reached: {error}") from error
         self._schemas = {t.name: (Draft202012Validator(t.input_schema), t.output_schema or {}) for t in tools}
-        self._of_agent = {agent: toolset.filtered(_allowed(frozenset(own))) for agent, own in AGENT_TOOLS.items()}
+        self._of_agent = {agent: OwnTools(toolset, own) for agent, own in AGENT_TOOLS.items()}
         self._toolset, self._broken = toolset, False
 
     async def _disconnect(self) -> None:
@@ -137,11 +136,33 @@ class ToolDoor:
                 await asyncio.sleep(pause)
 
 
-def _allowed(own: frozenset[str]) -> Callable[[RunContext[Run], ToolDefinition], bool]:
-    def has(context: RunContext[Run], tool: ToolDefinition) -> bool:
-        return tool.name in own or tool.name in context.deps.extra_tools
+class OwnTools(AbstractToolset[Run]):
+    """The part of the bar's tools that one agent type has, and what a run was given beside them.
 
-    return has
+    The list is made once: pydantic-ai asks for it again at every step of every run.
+    """
+
+    def __init__(self, all_tools: MCPToolset[Run], own: tuple[str, ...]) -> None:
+        self._all = all_tools
+        self._own = own
+        self._made: dict[tuple[str, ...], dict[str, ToolsetTool[Run]]] = {}
+
+    @property
+    def id(self) -> str | None:
+        """No id: the set lives as long as one connection."""
+        return None
+
+    async def get_tools(self, ctx: RunContext[Run]) -> dict[str, ToolsetTool[Run]]:
+        """Tool name -> tool."""
+        extra = ctx.deps.extra_tools
+        if extra not in self._made:
+            tools = await self._all.get_tools(ctx)
+            self._made[extra] = {name: tools[name] for name in (*self._own, *extra) if name in tools}
+        return self._made[extra]
+
+    async def call_tool(self, name: str, tool_args: dict[str, Any], ctx: RunContext[Run], tool: ToolsetTool[Run]) -> Any:
+        """The tool's result."""
+        return await self._all.call_tool(name, tool_args, ctx, tool)
 
 
 def synthetic(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
