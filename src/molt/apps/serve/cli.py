@@ -1,0 +1,106 @@
+"""`molt serve` and `molt init`."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from molt.core.errors import OperatorError
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", envvar="MOLT_CONFIG", help="Default: molt.yaml here, if there is one."
+    ),
+]
+
+
+def serve(
+    config: Config = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object when everything is ready.")
+    ] = False,
+) -> None:
+    """Run Molt in front of your two services: control and the gateway workers, supervised."""
+    from molt.apps.serve.logs import configure_logs
+    from molt.apps.settings import load_settings
+
+    path = config or _here()
+    settings = load_settings(path, os.environ)
+    configure_logs(settings.log_level)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(path, settings, as_json))
+
+
+def _here() -> Path | None:
+    path = Path("molt.yaml")
+    return path if path.exists() else None
+
+
+async def _serve(path: Path | None, settings: Any, as_json: bool) -> None:
+    from molt.apps.serve.installation import Installation
+
+    installation = Installation(path, settings, os.environ)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await installation.start()
+    _announce(installation, as_json)
+    try:
+        await stopped.wait()
+    finally:
+        await installation.stop()
+
+
+def _announce(installation: Any, as_json: bool) -> None:
+    ready = installation.ready()
+    if as_json:
+        print(json.dumps(ready), flush=True)
+        return
+    console = Console()
+    console.print(f"Molt is ready. Gateway: {ready['gateway']}   control API: {ready['api']}")
+    console.print(f"API documentation: {ready['api']}/docs")
+    if ready["token"]:
+        console.print(
+            "\nThis token for the administrator is shown once; only its hash is kept:\n\n"
+            f"  export MOLT_URL={ready['api']} MOLT_TOKEN={ready['token']}\n",
+            soft_wrap=True,
+            highlight=False,
+        )
+    console.print("Begin with: molt start      Stop with Ctrl-C")
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write.", file_okay=False)] = Path(),
+    force: Annotated[bool, typer.Option(help="Overwrite files that are there.")] = False,
+) -> None:
+    """Write a commented molt.yaml and a copy of the WF-11 playbook."""
+    from molt.adapters.playbooks import shipped_text
+
+    template = files("molt.apps.serve") / "templates" / "molt.yaml"
+    texts = {
+        "molt.yaml": template.read_text(encoding="utf-8"),
+        "playbook.yaml": shipped_text("wf-11"),
+    }
+    there = [name for name in texts if (folder / name).exists()]
+    if there and not force:
+        raise OperatorError(f"{', '.join(there)} in {folder}: there already; --force overwrites")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {folder / name}")
+    typer.echo("Put your two URLs into molt.yaml, then: molt serve")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(serve)
+    app.command()(init)
