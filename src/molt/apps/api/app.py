@@ -42,14 +42,24 @@ STATUS: dict[type[MoltError], int] = {
 
 def create_app(parts: Parts) -> FastAPI:
     """The application; every part is reachable as `app.state.<name>`."""
+    app = _application()
+    for name, part in parts._asdict().items():
+        setattr(app.state, name, part)
+    return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document, without a running installation."""
+    return _application().openapi()
+
+
+def _application() -> FastAPI:
     app = FastAPI(
         title="Molt control API",
         version=__version__,
         description="State, commands, evidence and the audit log of rollouts. "
         "Every call needs `Authorization: Bearer TOKEN`, except health and metrics.",
     )
-    for name, part in parts._asdict().items():
-        setattr(app.state, name, part)
     for module in (rollouts, facts, audit, stream, metrics, gateways):
         app.include_router(module.router)
     app.add_exception_handler(MoltError, _error)
