@@ -18,7 +18,7 @@ from molt.control.operator_flags import OperatorFlags
 from molt.core import commands
 from molt.core.assignment import bucket_of
 from molt.core.decide import decide, enter
-from molt.core.errors import OperatorError, Refused, StoreUnavailable, VersionConflict
+from molt.core.errors import MoltError, OperatorError, Refused, StoreUnavailable, VersionConflict
 from molt.core.events import (
     AlarmCleared,
     AlarmRaised,
@@ -27,6 +27,7 @@ from molt.core.events import (
     IncidentOpened,
     Recorded,
     Resumed,
+    RolledBack,
     RolloutStarted,
 )
 from molt.core.evidence import Batch, Outcome, Slot, SlotKey, Violation
@@ -84,6 +85,8 @@ class Controller:
         self.flags: Flags | None = None
         self.store_problem: str | None = None
         self.unknown_subjects = 0
+        self._taken_back: set[str] = set()
+        self._failing_since: float | None = None
         self._stores = stores
         self._sink = sink
         self._notifier = notifier
@@ -125,10 +128,24 @@ class Controller:
             for desk in self.desks.values():
                 try:
                     await self._step(desk)
-                    self.store_problem = None
+                    self._store_works()
                 except (StoreUnavailable, VersionConflict) as error:
-                    self.store_problem = str(error)
-                    log.error("store_unavailable", rollout=desk.id, error=str(error))
+                    await self._store_failed(desk, error)
+
+    def _store_works(self) -> None:
+        self.store_problem = None
+        self._failing_since = None
+
+    async def _store_failed(self, desk: Desk, error: MoltError) -> None:
+        """Nothing advances; and nobody can watch an agent for long without a store, so after the
+        flags' time to live it gets no traffic."""
+        self.store_problem = str(error)
+        log.error("store_unavailable", rollout=desk.id, error=str(error))
+        now = self.clock.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if now - self._failing_since > self._ttl:
+            await self._take_back(desk, "the store has been away too long")
 
     async def _step(self, desk: Desk) -> None:
         now = self.clock.now()
@@ -136,8 +153,21 @@ class Controller:
         events = [*self._flag_alarm(desk), *decide(desk.scene(now), desk.quiet_until)]
         if not any(isinstance(e, IncidentOpened) for e in events):
             desk.quiet_until = now
-        if events:
+        if not events:
+            return
+        try:
             await self._append(desk, events)
+        except StoreUnavailable:
+            if any(isinstance(e, RolledBack) for e in events):
+                await self._take_back(desk, "a rollback could not be written")
+            raise
+
+    async def _take_back(self, desk: Desk, why: str) -> None:
+        """A rollback fails closed: when it cannot be recorded, traffic goes back all the same."""
+        if desk.id not in self._taken_back:
+            log.error("taken_back_unrecorded", rollout=desk.id, reason=why)
+            self._taken_back.add(desk.id)
+            await self.publish()
 
     def _flag_alarm(self, desk: Desk) -> list[AnyEvent]:
         problem, alarms = self.operator.problem, desk.rollout.alarms
@@ -166,6 +196,7 @@ class Controller:
             desk.id, events, expected_version=desk.rollout.version
         )
         desk.apply(records)
+        self._taken_back.discard(desk.id)
         if publish:
             await self.publish()
         for listener in self._listeners:
@@ -189,6 +220,7 @@ class Controller:
             self.operator.bounds,
             limiter_epoch=before.limiter_epoch if before else 0,
             ttl_seconds=self._ttl,
+            disabled=self._taken_back,
         )
         if before and _same(made, before):
             return before
@@ -322,7 +354,12 @@ class Controller:
 
         A violation is answered only after the rollback it causes is written.
         """
-        new = await self._stores.evidence.ingest(batch)
+        try:
+            new = await self._stores.evidence.ingest(batch)
+        except StoreUnavailable:
+            for rollout_id in {v.rollout for v in batch.violations} & self.desks.keys():
+                await self._take_back(self.desks[rollout_id], "a violation could not be written")
+            raise
         if new is None:
             return False
         for slot in batch.slots:

@@ -1,6 +1,6 @@
 """Rollouts and the operator's bounds -> the flags snapshot that gateways act on."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from molt.core.flags import FULL, Bounds, Flags, RolloutFlags, bound
@@ -60,6 +60,9 @@ def _cost_cap(rollout: Rollout, playbook: Playbook) -> float | None:
     return rollout.projected_cost * min(caps, default=MAX_COST_REQUESTS)
 
 
+_OFF = Bounds(enabled=False)
+
+
 def snapshot(
     version: int,
     now: datetime,
@@ -68,8 +71,9 @@ def snapshot(
     *,
     limiter_epoch: int,
     ttl_seconds: float,
+    disabled: Collection[str] = (),
 ) -> Flags:
-    """The whole snapshot. Rolled-back rollouts stay in it, disabled."""
+    """The whole snapshot. Rolled-back rollouts stay in it, disabled, and so do those `disabled`."""
     return Flags(
         version=version,
         made_at=now,
