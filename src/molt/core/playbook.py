@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from molt.core.flags import FULL, Limits
 from molt.core.policy import ToolPolicy
-from molt.core.quantities import Duration, Fraction, Share
+from molt.core.quantities import Duration, Fraction, Margin, Share
 
 PhaseName = Literal["shadow", "canary", "progressive"]
 
@@ -101,7 +101,7 @@ class LatencyStableGate(Gate):
     """The median is equivalent to control's, frozen when the step began."""
 
     kind: Literal["latency_stable"]
-    within: Fraction = Field(default=0.10, description="The slowdown that would matter.")
+    within: Margin = Field(default=0.10, description="The slowdown that would matter.")
     alpha: float = 0.05
 
 
@@ -110,7 +110,7 @@ class NoDegradationGate(Gate):
 
     kind: Literal["no_degradation"]
     metrics: tuple[str, ...] = Field(min_length=1)
-    margin: Fraction | None = Field(
+    margin: Margin | None = Field(
         default=None,
         description="Fixed relative margin; left out, min(50%, harm_budget / next share).",
     )
@@ -130,7 +130,7 @@ class StableGate(Gate):
 
     kind: Literal["stable"]
     metric: str
-    within: Fraction = 0.10
+    within: Margin = 0.10
     alpha: float = 0.05
 
 

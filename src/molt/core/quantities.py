@@ -1,5 +1,6 @@
 """Quantities as people write them in a playbook: `48h`, `5%`, `3x`."""
 
+import math
 import re
 from datetime import timedelta
 from typing import Annotated, Final
@@ -27,21 +28,31 @@ def show_duration(value: timedelta) -> str:
     """The shortest exact form: `48h` for two days, `500ms` for half a second."""
     seconds = value.total_seconds()
     if seconds and seconds % 86400 == 0 and seconds >= 7 * 86400:
-        return f"{seconds / 86400:g}d"
+        return f"{seconds / 86400:.0f}d"
     for unit in ("h", "m", "s"):
         if seconds and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:g}{unit}"
-    return f"{seconds * 1000:g}ms"
+            return f"{seconds / _UNITS[unit]:.0f}{unit}"
+    return f"{value / timedelta(milliseconds=1):.3f}".rstrip("0").rstrip(".") + "ms"
 
 
 def parse_fraction(value: object) -> object:
-    """0.05 from `5%`; plain numbers are refused so that 5 is never read as 500%."""
+    """0.05 from `5%`, at most 100%; plain numbers are refused so that 5 is never read as 500%."""
+    share = parse_margin(value)
+    if share > 1:
+        raise ValueError("expected a percentage of at most 100%, such as 5% or 0.5%")
+    return share
+
+
+def parse_margin(value: object) -> float:
+    """The same without an upper end: something can be four times as large, 400%."""
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
-            return float(value.strip()[:-1]) / 100
+            share = float(value.strip()[:-1]) / 100
         except ValueError:
-            raise ValueError("expected a percentage such as 5% or 0.5%") from None
-    if isinstance(value, float) and value >= 0:
+            share = math.nan
+        if 0 <= share < math.inf:
+            return share
+    if isinstance(value, float) and 0 <= value <= 1:
         return value
     raise ValueError("expected a percentage such as 5% or 0.5%")
 
@@ -66,6 +77,14 @@ Fraction = Annotated[
     WithJsonSchema({"type": "string", "examples": ["5%", "0.5%"]}),
 ]
 """A share of a whole, written as a percentage."""
+
+Margin = Annotated[
+    float,
+    BeforeValidator(parse_margin),
+    PlainSerializer(show_fraction, when_used="json"),
+    WithJsonSchema({"type": "string", "examples": ["10%", "50%"]}),
+]
+"""A relative difference, written as a percentage; it may be above 100%."""
 
 Share = Annotated[float, Field(ge=0, le=100)]
 """A traffic share in percent, 0 to 100."""
