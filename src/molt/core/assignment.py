@@ -93,12 +93,16 @@ def _in_shadow(flags: RolloutFlags, subject: str | None) -> Assignment:
     return Assignment(CONTROL, "shadow", bucket, mirrored)
 
 
+_UNWATCHED: Final = frozenset({"no_flags", "stale_flags", "audit_failed"})
+
+
 def pinned(flags: RolloutFlags, arm: Arm, agent: str, fresh: Assignment) -> Assignment:
     """Keep a conversation on the arm where it began, as long as that arm may still answer.
 
-    A rollback, a disabled agent, or a return to shadow moves everybody at once.
+    A rollback, a disabled agent, or a return to shadow moves everybody at once, and so does an agent
+    that nobody watches or whose actions cannot be kept on record.
     """
-    if arm == fresh.arm:
+    if arm == fresh.arm or fresh.reason in _UNWATCHED:
         return fresh
     if arm == CONTROL:
         return Assignment(CONTROL, "pinned", fresh.bucket)
