@@ -65,11 +65,11 @@ def moment(value: object) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time in its two largest units: `2d03h`, `4h05m`, `3m20s`, `12s`."""
+    """A length of time in its two largest units: `3d04h`, `47h05m`, `3m20s`, `12s`."""
     whole = max(0, round(seconds))
-    days, hours, minutes = whole // 86400, whole % 86400 // 3600, whole % 3600 // 60
-    if days:
-        return f"{days}d{hours:02d}h"
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours >= 48:
+        return f"{hours // 24}d{hours % 24:02d}h"
     if hours:
         return f"{hours}h{minutes:02d}m"
     return f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
