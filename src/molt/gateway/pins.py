@@ -30,7 +30,7 @@ class Conversation:
     __slots__ = ("arm", "last", "named")
 
     def __init__(self, now: float, arm: Arm | None = None) -> None:
-        self.arm = arm
+        self.arm: Arm | None = arm
         self.last = now
         self.named = False
 
@@ -52,16 +52,17 @@ class Pins:
 
     def find(
         self, agent: str, session: str | None, subject: str | None, now: float
-    ) -> tuple[Conversation | None, bool]:
+    ) -> tuple[Conversation, bool]:
         """The conversation of this request, and whether it begins with it.
 
-        None when the request has neither session nor subject: nothing holds its turns together.
+        A request with neither session nor subject is a conversation of its own, which is found
+        again only if its answer names a session.
         """
         if session is not None:
             found = self._alive((agent, session, True), now)
             return (found, False) if found else self._unknown_session(agent, session, subject, now)
         if subject is None:
-            return None, False
+            return Conversation(now), True
         found = self._alive((agent, subject, False), now)
         if found and not found.named:
             return found, False

@@ -106,10 +106,10 @@ class Recorder:
         until = self._monotonic() + seconds
         pending = self._pending
         while self._folded < len(pending):
-            for exchange in pending[self._folded : self._folded + _CHUNK]:
-                self._fold_one(exchange, exchange.finished + offset)
-            self._folded += _CHUNK
-            if self._monotonic() >= until:
+            exchange = pending[self._folded]
+            self._folded += 1
+            self._fold_one(exchange, exchange.finished + offset)
+            if not self._folded % _CHUNK and self._monotonic() >= until:
                 break
         if self._folded < len(pending):
             return False

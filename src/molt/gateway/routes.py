@@ -36,8 +36,8 @@ class Route:
     """One agent under one snapshot. Observations are folded under the route that decided them."""
 
     __slots__ = (
-        "_permitted", "_tiers", "agent", "claims", "cuts", "epoch", "flags", "limit", "limited",
-        "rollout", "running", "slot_seconds",
+        "_permitted", "_tiers", "agent", "claims", "cuts", "epoch", "flags", "is_live", "limit",
+        "limited", "rollout", "running", "slot_seconds",
     )  # fmt: skip
 
     def __init__(self, flags: RolloutFlags, agent: str, running: Running) -> None:
@@ -49,6 +49,7 @@ class Route:
         self.limit = flags.limits.rate_limit_per_minute
         # What is switched off is left alone: then Molt only forwards.
         self.limited = flags.enabled and agent not in flags.disabled_agents
+        self.is_live = self.limited and not flags.shadow and flags.share > 0
         self.slot_seconds = max(1, round(flags.slot_seconds))
         self._tiers = flags.tiers
         self.cuts = tuple((cut, over(cut)) for cut in sorted(flags.cuts))

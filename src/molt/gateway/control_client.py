@@ -1,0 +1,97 @@
+"""The small HTTP protocol to the control process, as a gateway speaks it."""
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+import msgspec
+
+from molt.core.errors import UpstreamError
+from molt.core.flags import Flags
+
+BEAT_TIMEOUT: Final = 3.0
+"""Control sends a line every second; a stream silent for this long is dead."""
+
+_BATCH_TIMEOUT: Final = 10.0
+_CLOSE_TIMEOUT: Final = 2.0
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of the flag stream: a snapshot, or a beat with the version that control is at."""
+
+    flags: Flags | None = None
+    beat: int | None = None
+
+
+class _Closed(msgspec.Struct, frozen=True):
+    acted: bool
+
+
+_lines = msgspec.json.Decoder(Line)
+_closed = msgspec.json.Decoder(_Closed)
+
+
+class ControlUnreachable(UpstreamError):
+    """The control process did not answer as the protocol says."""
+
+
+class ControlClient:
+    """Speaks to the control process at `url` as gateway `gateway`; an async context manager."""
+
+    def __init__(self, url: str, key: str, gateway: str) -> None:
+        self._gateway = gateway
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={"authorization": f"Bearer {key}"},
+            timeout=httpx.Timeout(_BATCH_TIMEOUT, connect=_CLOSE_TIMEOUT),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def lines(self) -> AsyncIterator[Line]:
+        """The flag stream, until it ends. Raises `ControlUnreachable`."""
+        timeout = httpx.Timeout(BEAT_TIMEOUT)
+        try:
+            async with self._http.stream(
+                "GET", "/gateway/v1/flags", params={"gateway": self._gateway}, timeout=timeout
+            ) as answer:
+                if answer.status_code != 200:
+                    raise ControlUnreachable(f"the flag stream answered {answer.status_code}")
+                async for line in answer.aiter_lines():
+                    if line:
+                        yield _lines.decode(line)
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            raise ControlUnreachable(f"the flag stream broke: {error!r}") from error
+
+    async def post_batch(self, body: bytes) -> int:
+        """Send an encoded `Batch`; the status. Raises `ControlUnreachable` when there is none."""
+        try:
+            answer = await self._http.post(
+                "/gateway/v1/batches", content=body, headers={"content-type": "application/json"}
+            )
+        except httpx.HTTPError as error:
+            raise ControlUnreachable(f"a batch did not get through: {error!r}") from error
+        return answer.status_code
+
+    async def close_run(self, run: str) -> bool:
+        """Fence `run`: whether it had reported an action; it cannot report one from now on.
+
+        Raises `ControlUnreachable` when that is not known.
+        """
+        try:
+            answer = await self._http.post(f"/gateway/v1/runs/{run}/close", timeout=_CLOSE_TIMEOUT)
+            answer.raise_for_status()
+            return _closed.decode(answer.content).acted
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            raise ControlUnreachable(f"run {run} could not be closed: {error!r}") from error
