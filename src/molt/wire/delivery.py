@@ -1,0 +1,159 @@
+"""The answer's way to the user: framing, pieces, errors made here, and the end of an exchange."""
+
+import logging
+import time
+from typing import TYPE_CHECKING, cast
+
+from molt.wire.client import UpstreamConnection
+from molt.wire.exchange import Exchange, Forward, Outcome
+from molt.wire.messages import STATUS_LINES, chunk, status_line
+from molt.wire.usage import Reader
+
+if TYPE_CHECKING:
+    from molt.wire.server import UserConnection
+
+_log = logging.getLogger(__name__)
+
+
+class Delivery(Exchange):
+    """An exchange that can answer `user`, from one upstream connection or from here."""
+
+    user: "UserConnection" = cast("UserConnection", None)
+    plan: Forward | None = None
+    http10: bool = False
+    keep_alive: bool = True
+    request_done: bool = False
+    over: bool = False
+    chunks: list[bytes] = []  # noqa: RUF012 - msgspec gives each instance its own
+    _conn: UpstreamConnection | None = None
+    _chunked: bool = False
+    _until_close: bool = False
+    _reader: Reader | None = None
+
+    def _drop_upstream(self) -> None:
+        """Break off what is under way at the upstream."""
+        raise NotImplementedError
+
+    def _start_answer(self, conn: UpstreamConnection) -> None:
+        self.first_byte = now = time.monotonic()
+        self.status = conn.status
+        user = self.user
+        body = conn.body
+        try:
+            self._reader = user.front.edge.answered(self, conn.status, conn.headers)
+        except Exception:
+            _log.exception("edge.answered failed")
+        framing = self._framing(conn)
+        if self._reader is not None:
+            for piece in body:
+                self._reader.feed(piece)
+        if body and self._chunked:
+            body = [chunk(b"".join(body))]
+        assert self.plan is not None
+        data = b"".join(
+            (
+                STATUS_LINES.get(conn.status) or status_line(conn.status),
+                *conn.headers,
+                self.plan.answer_headers,
+                framing,
+                self._connection_line(),
+                *body,
+            )
+        )
+        self.bytes_out += len(data)
+        user.write(data)
+        self._after_piece(conn, now)
+
+    def _framing(self, conn: UpstreamConnection) -> bytes:
+        length = conn.length
+        if conn.status == 204:
+            return b""
+        if length >= 0:
+            return b"content-length: %d\r\n" % length
+        if conn.complete:
+            if self.method == b"HEAD" or conn.status == 304:
+                return b""
+            return b"content-length: %d\r\n" % sum(map(len, conn.body))
+        if self.http10:
+            self._until_close = True
+            self.keep_alive = False
+            return b""
+        self._chunked = True
+        return b"transfer-encoding: chunked\r\n"
+
+    def _connection_line(self) -> bytes:
+        if not self.request_done or (self.user.front.draining and not self.user.has_waiting):
+            self.keep_alive = False
+        if not self.keep_alive:
+            return b"connection: close\r\n\r\n"
+        return b"connection: keep-alive\r\n\r\n" if self.http10 else b"\r\n"
+
+    def _pass_on(self, conn: UpstreamConnection) -> None:
+        now = time.monotonic()
+        data = b"".join(conn.body)
+        if data:
+            if self._reader is not None:
+                self._reader.feed(data)
+            if self._chunked:
+                data = chunk(data)
+        if conn.complete and self._chunked:
+            data += b"0\r\n\r\n"
+        if data:
+            self.bytes_out += len(data)
+            self.user.write(data)
+        self._after_piece(conn, now)
+
+    def _after_piece(self, conn: UpstreamConnection, now: float) -> None:
+        if conn.complete:
+            self._conn = None
+            conn.release(reusable=self.request_done)
+            self._finish("ok", now)
+        elif conn.broken:
+            self._cut("upstream_truncated")
+        else:
+            conn.body = []
+            conn.deadline = now + conn.upstream.read_timeout
+            if self.user.write_paused:
+                conn.pause()
+
+    def _answer(self, status: int, body: bytes, headers: bytes, outcome: Outcome) -> None:
+        self.status = status
+        self.first_byte = now = time.monotonic()
+        user = self.user
+        length = b"content-length: %d\r\n" % len(body)
+        data = b"".join(
+            (
+                status_line(status),
+                b"date: ",
+                user.front.deadlines.date,
+                b"\r\n",
+                headers,
+                length,
+                self._connection_line(),
+                b"" if self.method == b"HEAD" else body,
+            )
+        )
+        self.bytes_out += len(data)
+        user.write(data)
+        self._finish(outcome, now)
+
+    def _cut(self, outcome: Outcome) -> None:
+        """End an answer that cannot be completed so that nobody takes it for a whole one."""
+        self._drop_upstream()
+        self.user.cut(reset=self._until_close)
+        self._finish(outcome, time.monotonic())
+
+    def _finish(self, outcome: Outcome, now: float) -> None:
+        self.over = True
+        self.outcome = outcome
+        self.finished = now
+        self.chunks = []
+        front = self.user.front
+        try:
+            if self._reader is not None:
+                self.usage = self._reader.finish()
+                self._reader = None
+            front.edge.record(self)
+        except Exception:
+            _log.exception("edge.record failed")
+        self.user.done(self)

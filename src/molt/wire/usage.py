@@ -1,0 +1,317 @@
+"""Tokens, model and tool names out of answers, as they pass by.
+
+Reads OpenAI's chat completions and responses, Anthropic's messages and the `agent-chat` form, as
+JSON and as server-sent events. What cannot be read is `unknown`, never zero.
+"""
+
+import zlib
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from molt.wire.sse import EventReader
+
+MAX_JSON: Final = 1024 * 1024
+"""Bytes of a JSON answer that are held to be read; longer ones are unknown."""
+_MAX_INFLATED: Final = 16 * 1024 * 1024
+_STEP: Final = 64 * 1024
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What one answer used. `measured` if both counts were in it, else `unknown`.
+
+    `input_tokens` includes those that a provider read from or wrote to its prompt cache.
+    """
+
+    model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    tools: tuple[str, ...] = ()
+    source: Literal["measured", "unknown"] = "unknown"
+
+
+UNKNOWN: Final = Usage()
+
+
+class Reader(Protocol):
+    """Reads an answer's body as it passes."""
+
+    def feed(self, data: bytes) -> None:
+        """The next piece, split anywhere."""
+        ...
+
+    def finish(self) -> Usage:
+        """What was found; called once, also when the answer was cut."""
+        ...
+
+
+def usage_reader(
+    content_type: bytes | None, content_encoding: bytes | None = None
+) -> Reader | None:
+    """A reader for an answer with these headers, or None if there is nothing that can be read.
+
+    Which of the forms it is shows in the answer itself.
+    """
+    kind = (content_type or b"").partition(b";")[0].strip().lower()
+    if kind == b"application/json":
+        reader: Reader = JsonReader()
+    elif kind == b"text/event-stream":
+        reader = StreamReader()
+    else:
+        return None
+    encoding = (content_encoding or b"identity").strip().lower()
+    if encoding == b"identity":
+        return reader
+    return InflatingReader(reader) if encoding in {b"gzip", b"x-gzip", b"deflate"} else None
+
+
+# What is decoded; msgspec skips all other fields without making objects of them.
+
+
+class _Tokens(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    function: _Function | None = None
+    custom: _Function | None = None
+    tool: str | None = None
+    name: str | None = None
+
+
+class _Message(msgspec.Struct):
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    message: _Message | None = None
+    delta: _Message | None = None
+
+
+class _Item(msgspec.Struct):
+    type: str | None = None
+    name: str | None = None
+
+
+class _Part(msgspec.Struct):
+    """A whole response or message inside an event."""
+
+    model: str | None = None
+    usage: _Tokens | None = None
+    output: list[_Item] | str | None = None
+
+
+class _Body(msgspec.Struct):
+    """All forms at once: no field of one has another meaning in the next.
+
+    `choices` are a chat completion's or its chunk's; `output`, `response`, `item` and
+    `output_index` a response's and its events'; `content`, `message`, `content_block` and `index`
+    an Anthropic message's and its events'; `tool_calls` and `tool_calls_made` what an agent did.
+    """
+
+    model: str | None = None
+    usage: _Tokens | None = None
+    choices: list[_Choice] | None = None
+    output: list[_Item] | str | None = None
+    response: _Part | str | None = None
+    item: _Item | str | None = None
+    output_index: int = 0
+    content: list[_Item] | str | None = None
+    message: _Part | str | None = None
+    content_block: _Item | None = None
+    index: int = 0
+    tool_calls: list[_Call] | None = None
+    tool_calls_made: list[_Call] | None = None
+
+
+class _Findings:
+    """Collects from decoded pieces; a later count replaces an earlier one, a tool is named once."""
+
+    __slots__ = ("input", "model", "output", "tools")
+
+    def __init__(self) -> None:
+        self.model: str | None = None
+        self.input: int | None = None
+        self.output: int | None = None
+        self.tools: dict[object, str] = {}
+
+    def add(self, model: str | None, tokens: _Tokens | None) -> None:
+        self.model = model or self.model
+        if tokens is None:
+            return
+        base = tokens.input_tokens if tokens.prompt_tokens is None else tokens.prompt_tokens
+        if base is not None:
+            cached = tokens.cache_creation_input_tokens or 0
+            self.input = base + cached + (tokens.cache_read_input_tokens or 0)
+        out = tokens.output_tokens
+        out = out if tokens.completion_tokens is None else tokens.completion_tokens
+        self.output = self.output if out is None else out
+
+    def usage(self) -> Usage:
+        known = self.input is not None and self.output is not None
+        return Usage(
+            self.model,
+            self.input,
+            self.output,
+            tuple(self.tools.values()),
+            "measured" if known else "unknown",
+        )
+
+
+def _read(data: bytes, found: _Findings) -> None:
+    """Decode one answer or event into `found`; raises `msgspec.MsgspecError`."""
+    body = _BODY.decode(data)
+    found.add(body.model, body.usage)
+    for part in (body.response, body.message):
+        if isinstance(part, _Part):
+            found.add(part.model, part.usage)
+            _items(found, part.output)
+    if body.choices:
+        _chat_calls(found, body.choices)
+    _items(found, body.output)
+    _items(found, body.content)
+    if isinstance(body.item, _Item):
+        _item(found, body.output_index, body.item)
+    if body.content_block is not None:
+        _item(found, body.index, body.content_block)
+    for call in (*(body.tool_calls or ()), *(body.tool_calls_made or ())):
+        if name := call.tool or call.name:
+            found.tools["reported", len(found.tools)] = name
+
+
+def _chat_calls(found: _Findings, choices: list[_Choice]) -> None:
+    """Calls of chat completions; a stream names a call once and then sends its arguments."""
+    for choice in choices:
+        said = choice.message or choice.delta
+        for at, call in enumerate((said and said.tool_calls) or ()):
+            named = call.function or call.custom
+            if named is not None and named.name:
+                place = at if call.index is None else call.index
+                found.tools.setdefault((choice.index, place), named.name)
+
+
+def _items(found: _Findings, items: list[_Item] | str | None) -> None:
+    if items and not isinstance(items, str):
+        for at, item in enumerate(items):
+            _item(found, at, item)
+
+
+def _item(found: _Findings, at: int, item: _Item) -> None:
+    """A call by its name; the provider's own tools (`web_search_call`) have only a type."""
+    kind = item.type or ""
+    if kind.endswith("_call"):
+        found.tools[at] = item.name or kind.removesuffix("_call")
+    elif kind.endswith("tool_use") and item.name:
+        found.tools[at] = item.name
+
+
+_BODY: Final = msgspec.json.Decoder(_Body)
+_MARKS: Final = (b'_tokens"', b'"name"', b'_call"', b'tool_use"', b'"tool"', b'"tool_calls_made"')
+"""An event without any of these carries neither counts nor names. A quote inside a JSON string is
+escaped, so text never looks like them."""
+
+
+def _marked(data: bytes) -> bool:
+    return any(mark in data for mark in _MARKS)
+
+
+class JsonReader:
+    """Reads one JSON answer, when it is whole."""
+
+    __slots__ = ("_parts", "_size")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> None:
+        """Hold a piece, up to a bound."""
+        self._size += len(data)
+        if self._size <= MAX_JSON:
+            self._parts.append(data)
+        else:
+            self._parts.clear()
+
+    def finish(self) -> Usage:
+        """Decode; what is not the expected JSON is unknown."""
+        if not self._parts:
+            return UNKNOWN
+        found = _Findings()
+        try:
+            _read(b"".join(self._parts), found)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return UNKNOWN
+        return found.usage()
+
+
+class StreamReader:
+    """Reads an event stream; only events that can carry counts or names are decoded."""
+
+    __slots__ = ("_events", "_found", "_named")
+
+    def __init__(self) -> None:
+        self._events = EventReader()
+        self._found = _Findings()
+        self._named = False
+
+    def feed(self, data: bytes) -> None:
+        """The next piece; whole events of mere text are not even split."""
+        events = self._events
+        dull = self._named and data.endswith(b"\n\n") and events.between_events
+        if dull and not _marked(data):
+            return
+        for event in events.feed(data):
+            if not self._named or _marked(event):
+                self._decode(event)
+
+    def finish(self) -> Usage:
+        """What the events said so far."""
+        return self._found.usage()
+
+    def _decode(self, event: bytes) -> None:
+        try:
+            _read(event, self._found)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return  # `[DONE]`, or an event of another form
+        self._named = self._found.model is not None
+
+
+class InflatingReader:
+    """Lets another reader see through gzip and deflate, up to a bound."""
+
+    __slots__ = ("_inflate", "_left", "_reader")
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader: Reader | None = reader
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self._left = _MAX_INFLATED
+
+    def feed(self, data: bytes) -> None:
+        """Inflate and pass on, in steps."""
+        while data and self._reader is not None:
+            try:
+                plain = self._inflate.decompress(data, _STEP)
+            except zlib.error:
+                self._reader = None
+                return
+            self._left -= len(plain)
+            if self._left < 0:
+                self._reader = None
+                return
+            self._reader.feed(plain)
+            data = self._inflate.unconsumed_tail
+
+    def finish(self) -> Usage:
+        """What the inner reader found, unknown if the body could not be inflated."""
+        return UNKNOWN if self._reader is None else self._reader.finish()
