@@ -21,21 +21,33 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m molt.apps.demo.bar", description=__doc__)
     services = parser.add_subparsers(dest="service", required=True)
     parsers = {
-        "existing-system": services.add_parser("existing-system", help="the rule-based order service"),
+        "existing-system": services.add_parser(
+            "existing-system", help="the rule-based order service"
+        ),
         "bar-tools": services.add_parser("bar-tools", help="the MCP tool server"),
         "agent-chat": services.add_parser("agent-chat", help="the agent service"),
     }
     for parser_of_one in parsers.values():
         parser_of_one.add_argument("--host", default="127.0.0.1")
         parser_of_one.add_argument("--port", type=int, default=0, help="0 takes a free port")
-        parser_of_one.add_argument("--data", type=Path, default=Path("bar-data"), help="directory of databases")
+        parser_of_one.add_argument(
+            "--data", type=Path, default=Path("bar-data"), help="directory of databases"
+        )
     for name in ("existing-system", "agent-chat"):
-        parsers[name].add_argument("--latency-ms", type=float, default=30.0, help="median of a simulated delay")
+        parsers[name].add_argument(
+            "--latency-ms", type=float, default=30.0, help="median of a simulated delay"
+        )
     agent = parsers["agent-chat"]
-    agent.add_argument("--tools", required=True, help="URL of bar-tools, such as http://127.0.0.1:9000/mcp")
+    agent.add_argument(
+        "--tools", required=True, help="URL of bar-tools, such as http://127.0.0.1:9000/mcp"
+    )
     agent.add_argument("--version", default="1", help="sent as x-agent-version with each answer")
-    agent.add_argument("--session-ttl", type=float, default=1800.0, help="seconds an idle conversation is kept")
-    agent.add_argument("--ignore-shadow", action="store_true", help="execute writes in shadow mode too")
+    agent.add_argument(
+        "--session-ttl", type=float, default=1800.0, help="seconds an idle conversation is kept"
+    )
+    agent.add_argument(
+        "--ignore-shadow", action="store_true", help="execute writes in shadow mode too"
+    )
     agent.add_argument("--allow-faults", action="store_true", help="accept POST /_fault")
     return parser
 

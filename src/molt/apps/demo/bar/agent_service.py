@@ -77,10 +77,15 @@ class AgentService:
             return struck
         session, run = self._begin(ask, request)
         answer = await self._answer(ask, session, run)
-        return Response(dialects.write_chat(answer), media_type="application/json", headers=run.headers())
+        return Response(
+            dialects.write_chat(answer), media_type="application/json", headers=run.headers()
+        )
 
     async def _completion(self, request: Request) -> Response:
-        header = {name: request.headers.get(name, "") for name in ("x-session-id", "x-user-id", "x-venue-id")}
+        header = {
+            name: request.headers.get(name, "")
+            for name in ("x-session-id", "x-user-id", "x-venue-id")
+        }
         ask = dialects.read_completion(request.path_params["agent"], await request.body(), header)
         if (struck := await self._struck()) is not None:
             return struck
@@ -130,12 +135,19 @@ class AgentService:
         plain = self._plain(ask)
         if plain is not None:
             await self._latency.wait()
-            return Answer(plain, session.id, input_tokens=len(ask.text) // 4 + 1, output_tokens=len(plain) // 4)
+            return Answer(
+                plain,
+                session.id,
+                input_tokens=len(ask.text) // 4 + 1,
+                output_tokens=len(plain) // 4,
+            )
         answer = await self._brain.answer(ask.text, session, run, self._faults.oversteps)
         return self._finish(ask, session, run, answer)
 
     def _finish(self, ask: Ask, session: Session, run: Run, answer: Answer) -> Answer:
-        (self._shadow if run.mode == "shadow" else self._live).remember(session, ask, answer.content)
+        (self._shadow if run.mode == "shadow" else self._live).remember(
+            session, ask, answer.content
+        )
         answer.input_tokens *= self._faults.factor
         answer.output_tokens *= self._faults.factor
         return answer
@@ -147,7 +159,9 @@ class AgentService:
         if not self._faults.strikes():
             return None
         body = {"error": {"message": "the agent failed", "type": "server_error"}}
-        return JSONResponse(body, status_code=500, headers={"x-agent-actions": "none", "x-agent-tools": ""})
+        return JSONResponse(
+            body, status_code=500, headers={"x-agent-actions": "none", "x-agent-tools": ""}
+        )
 
     async def _fault(self, request: Request) -> Response:
         try:
@@ -163,7 +177,9 @@ class AgentService:
 
     async def _health(self, request: Request) -> Response:
         body = {"status": "ok", "service": "agent-chat", "version": self._settings.version}
-        return JSONResponse(body | {"model": "offline" if self._settings.offline else self._settings.model})
+        return JSONResponse(
+            body | {"model": "offline" if self._settings.offline else self._settings.model}
+        )
 
     async def _stats(self, request: Request) -> Response:
         return JSONResponse({"sessions": len(self._live), "shadow_sessions": len(self._shadow)})

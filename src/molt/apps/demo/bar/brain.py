@@ -3,7 +3,15 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from pydantic_ai import Agent, AgentRunResultEvent, PartDeltaEvent, PartStartEvent, RunContext, TextPart, TextPartDelta
+from pydantic_ai import (
+    Agent,
+    AgentRunResultEvent,
+    PartDeltaEvent,
+    PartStartEvent,
+    RunContext,
+    TextPart,
+    TextPartDelta,
+)
 from pydantic_ai.models import Model
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
@@ -30,7 +38,9 @@ TASKS = {
     "ui_orchestrator": "You look up venues and menus for the screens of an app.",
     "research": "You answer from the documents that web_research finds, and name them.",
 }
-FORBIDDEN = Call("approval_resolve", {"approval_id": "A-1", "decision": "approved", "decided_by": "guest agent"})
+FORBIDDEN = Call(
+    "approval_resolve", {"approval_id": "A-1", "decision": "approved", "decided_by": "guest agent"}
+)
 """What the guest agent has no business to do; the `forbidden-tool` fault makes it do it."""
 
 
@@ -43,14 +53,17 @@ class Brain:
         self._real: Model | None = None if settings.offline else _endpoint(settings)
         self._model_name = settings.model
         self._agents = {
-            name: Agent(deps_type=Run, instructions=_instructions, name=name, retries=2) for name in AGENT_TOOLS
+            name: Agent(deps_type=Run, instructions=_instructions, name=name, retries=2)
+            for name in AGENT_TOOLS
         }
 
     async def close(self) -> None:
         """Give up the connections."""
         await self._door.close()
 
-    async def answer(self, text: str, session: Session, run: Run, oversteps: bool = False) -> Answer:
+    async def answer(
+        self, text: str, session: Session, run: Run, oversteps: bool = False
+    ) -> Answer:
         """The complete answer; raises `RunClosed`, `ToolsUnreachable` and pydantic-ai's errors."""
         agent, tools = self._agents[run.agent], [await self._door.tools_of(run.agent)]
         if self._real is not None:
@@ -64,7 +77,9 @@ class Brain:
             )
             return self._real_answer(result, session, run)
         offline = self._offline(text, session, run, oversteps)
-        result = await agent.run(text, deps=run, model=offline.model(), toolsets=tools, usage_limits=LIMITS)
+        result = await agent.run(
+            text, deps=run, model=offline.model(), toolsets=tools, usage_limits=LIMITS
+        )
         return _offline_answer(result.output, offline, session, run)
 
     async def stream(
@@ -76,11 +91,20 @@ class Brain:
         model = offline.model() if offline else self._real
         history = session.history if self._real is not None else None
         events = self._agents[run.agent].run_stream_events(
-            text, deps=run, model=model, toolsets=tools, message_history=history, usage_limits=LIMITS
+            text,
+            deps=run,
+            model=model,
+            toolsets=tools,
+            message_history=history,
+            usage_limits=LIMITS,
         )
         async with events as stream:
             async for event in stream:
-                if isinstance(event, PartStartEvent) and isinstance(event.part, TextPart) and event.part.content:
+                if (
+                    isinstance(event, PartStartEvent)
+                    and isinstance(event.part, TextPart)
+                    and event.part.content
+                ):
                     yield event.part.content
                 elif isinstance(event, PartDeltaEvent) and isinstance(event.delta, TextPartDelta):
                     yield event.delta.content_delta
@@ -101,7 +125,12 @@ class Brain:
         session.history = result.all_messages()[-REMEMBERED:]
         used = result.usage
         return Answer(
-            result.output, session.id, run.calls, used.input_tokens, used.output_tokens, self._model_name
+            result.output,
+            session.id,
+            run.calls,
+            used.input_tokens,
+            used.output_tokens,
+            self._model_name,
         )
 
 
@@ -111,7 +140,9 @@ def _offline_answer(text: str, offline: OfflineModel, session: Session, run: Run
 
 def _endpoint(settings: AgentSettings) -> Model:
     """Any OpenAI-compatible endpoint; many local ones want no key, the client always does."""
-    provider = OpenAIProvider(base_url=settings.base_url or None, api_key=settings.api_key or "none")
+    provider = OpenAIProvider(
+        base_url=settings.base_url or None, api_key=settings.api_key or "none"
+    )
     return OpenAIChatModel(settings.model, provider=provider)
 
 

@@ -123,7 +123,9 @@ class BadRequest(Exception):
     def __init__(self, message: str, status: int = 400, **more: Any) -> None:
         super().__init__(message)
         self.status = status
-        self.body = msgspec.json.encode({"error": {"message": message, "type": "invalid_request_error", **more}})
+        self.body = msgspec.json.encode(
+            {"error": {"message": message, "type": "invalid_request_error", **more}}
+        )
 
 
 _chat = msgspec.json.Decoder(ChatBody)
@@ -178,7 +180,9 @@ def known_agent(agent: str) -> str:
     """`agent`; raises `BadRequest` with the known types when it is none of them."""
     if agent not in AGENT_TOOLS:
         known = list(AGENT_TOOLS)
-        raise BadRequest(f"unknown agent type {agent!r}; known are {', '.join(known)}", known_agent_types=known)
+        raise BadRequest(
+            f"unknown agent type {agent!r}; known are {', '.join(known)}", known_agent_types=known
+        )
     return agent
 
 
@@ -199,15 +203,24 @@ def write_completion(answer: Answer, number: str) -> bytes:
     message = {"role": "assistant", "content": answer.content, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     head = {"id": f"chatcmpl-{number}", "object": "chat.completion", "created": int(time.time())}
-    made = {"session_id": answer.session_id, "tool_calls_made": [call.data() for call in answer.calls]}
-    return msgspec.json.encode({**head, "model": answer.model, "choices": [choice], "usage": usage(answer), **made})
+    made = {
+        "session_id": answer.session_id,
+        "tool_calls_made": [call.data() for call in answer.calls],
+    }
+    return msgspec.json.encode(
+        {**head, "model": answer.model, "choices": [choice], "usage": usage(answer), **made}
+    )
 
 
 class Chunks:
     """A chat.completion.chunk stream: `text` for each piece of content, `end` once."""
 
     def __init__(self, number: str, model: str, include_usage: bool) -> None:
-        self._head = {"id": f"chatcmpl-{number}", "object": "chat.completion.chunk", "created": int(time.time())}
+        self._head = {
+            "id": f"chatcmpl-{number}",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+        }
         self._head["model"] = model
         self._include_usage = include_usage
         self._first = True
@@ -229,13 +242,21 @@ class Chunks:
 
     def _event(self, choices: list[Any], **more: Any) -> bytes:
         nothing_yet = {"usage": None} if self._include_usage and "usage" not in more else {}
-        return b"data: " + msgspec.json.encode({**self._head, "choices": choices, **nothing_yet, **more}) + b"\n\n"
+        return (
+            b"data: "
+            + msgspec.json.encode({**self._head, "choices": choices, **nothing_yet, **more})
+            + b"\n\n"
+        )
 
 
 def usage(answer: Answer) -> dict[str, Any]:
     """Token counts, under the names of OpenAI."""
     total = answer.input_tokens + answer.output_tokens
-    return {"prompt_tokens": answer.input_tokens, "completion_tokens": answer.output_tokens, "total_tokens": total}
+    return {
+        "prompt_tokens": answer.input_tokens,
+        "completion_tokens": answer.output_tokens,
+        "total_tokens": total,
+    }
 
 
 def pieces(text: str, words: int = 3) -> Iterator[str]:

@@ -61,7 +61,10 @@ class ExistingSystem:
         try:
             calls = next(steps)
             while True:
-                made = [Done(c.tool, c.arguments, drive_result(self._counter, c.tool, c.arguments)) for c in calls]
+                made = [
+                    Done(c.tool, c.arguments, drive_result(self._counter, c.tool, c.arguments))
+                    for c in calls
+                ]
                 done += made
                 calls = steps.send([call.result for call in made])
         except StopIteration as end:
@@ -75,14 +78,19 @@ class ExistingSystem:
 
     async def _completion(self, request: Request) -> Response:
         self._requests += 1
-        header = {name: request.headers.get(name, "") for name in ("x-session-id", "x-user-id", "x-venue-id")}
+        header = {
+            name: request.headers.get(name, "")
+            for name in ("x-session-id", "x-user-id", "x-venue-id")
+        }
         ask = dialects.read_completion(request.path_params["agent"], await request.body(), header)
         await self._latency.wait()
         answer = self.answer(ask)
         if not ask.stream:
             return _json(dialects.write_completion(answer, str(self._requests)))
         chunks = dialects.Chunks(str(self._requests), answer.model, ask.include_usage)
-        body = b"".join(chunks.text(piece) for piece in dialects.pieces(answer.content)) + chunks.end(answer)
+        body = b"".join(
+            chunks.text(piece) for piece in dialects.pieces(answer.content)
+        ) + chunks.end(answer)
         return StreamingResponse(iter([body]), media_type="text/event-stream")
 
     async def _models(self, request: Request) -> Response:
@@ -92,7 +100,9 @@ class ExistingSystem:
         return JSONResponse({"status": "ok", "service": "existing-system"})
 
     async def _stats(self, request: Request) -> Response:
-        return JSONResponse({**self._books.counts(), "requests": self._requests, "sessions": len(self._sessions)})
+        return JSONResponse(
+            {**self._books.counts(), "requests": self._requests, "sessions": len(self._sessions)}
+        )
 
 
 def existing_system(database: Path, latency: Latency) -> Starlette:

@@ -37,7 +37,9 @@ DOLLARS_PER_TOKEN = (Decimal("0.00000015"), Decimal("0.0000006"))
 class OfflineModel:
     """The model of one run. `forced` is called first, whether it makes sense or not."""
 
-    def __init__(self, agent: str, text: str, memory: Memory, latency: Latency, forced: Sequence[Call] = ()) -> None:
+    def __init__(
+        self, agent: str, text: str, memory: Memory, latency: Latency, forced: Sequence[Call] = ()
+    ) -> None:
         self._steps = converse(agent, text, memory, AGENT)
         self._latency = latency
         self._forced = list(forced)
@@ -60,12 +62,16 @@ class OfflineModel:
         length = sum(len(msgspec.json.encode(call.arguments)) + len(call.tool) for call in said)
         return ModelResponse(parts=parts, usage=self._count(length))
 
-    async def _stream(self, messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str | DeltaToolCalls]:
+    async def _stream(
+        self, messages: list[ModelMessage], info: AgentInfo
+    ) -> AsyncIterator[str | DeltaToolCalls]:
         response = await self._respond(messages, info)
         for number, part in enumerate(response.parts):
             if isinstance(part, ToolCallPart):
                 arguments = msgspec.json.encode(part.args).decode()
-                yield {number: DeltaToolCall(part.tool_name, arguments, tool_call_id=part.tool_call_id)}
+                yield {
+                    number: DeltaToolCall(part.tool_name, arguments, tool_call_id=part.tool_call_id)
+                }
             elif isinstance(part, TextPart):
                 for piece in pieces(part.content):
                     yield piece
@@ -88,7 +94,10 @@ class OfflineModel:
 
     def _count(self, said: int) -> RequestUsage:
         """Token counts of one model step. The cost is given, too: to look it up takes a quarter millisecond."""
-        tokens_in, tokens_out = self._context // CHARACTERS_PER_TOKEN, max(1, said // CHARACTERS_PER_TOKEN)
+        tokens_in, tokens_out = (
+            self._context // CHARACTERS_PER_TOKEN,
+            max(1, said // CHARACTERS_PER_TOKEN),
+        )
         self._context += said
         self.input_tokens += tokens_in
         self.output_tokens += tokens_out
@@ -103,6 +112,8 @@ def _results(message: ModelMessage) -> list[dict[str, Any]]:
     parts = [part for part in message.parts if isinstance(part, ToolReturnPart | RetryPromptPart)]
     parts.sort(key=lambda part: int((part.tool_call_id or "0").rsplit("_", 1)[-1]))
     return [
-        part.content if isinstance(part, ToolReturnPart) and isinstance(part.content, dict) else {"error": str(part.content)}
+        part.content
+        if isinstance(part, ToolReturnPart) and isinstance(part.content, dict)
+        else {"error": str(part.content)}
         for part in parts
     ]

@@ -32,7 +32,9 @@ class Run:
     acted: list[str] = field(default_factory=list[str])
 
     @classmethod
-    def of(cls, agent: str, memory: Memory, headers: Mapping[str, str], ignore_shadow: bool = False) -> "Run":
+    def of(
+        cls, agent: str, memory: Memory, headers: Mapping[str, str], ignore_shadow: bool = False
+    ) -> "Run":
         """The run that the request's x-molt-* headers describe; without them it is live and unwatched."""
         mode = headers.get("x-molt-mode", "live")
         return cls(
@@ -47,7 +49,11 @@ class Run:
 
     def meta(self) -> dict[str, Any]:
         """What is forwarded with every tool call, as MCP request metadata."""
-        found = {"x-molt-run": self.token, "x-molt-mode": self.mode, "traceparent": self.traceparent}
+        found = {
+            "x-molt-run": self.token,
+            "x-molt-mode": self.mode,
+            "traceparent": self.traceparent,
+        }
         return {name: value for name, value in found.items() if value}
 
     def headers(self) -> dict[str, str]:

@@ -81,7 +81,11 @@ class Sessions:
     def _known(self, ask: Ask, adopt: bool) -> Session | None:
         if ask.session_id:
             session = self._by_id.get(ask.session_id)
-            if session is None and adopt and (issued := self._issued.pop((ask.agent, ask.user), "")):
+            if (
+                session is None
+                and adopt
+                and (issued := self._issued.pop((ask.agent, ask.user), ""))
+            ):
                 session = self._by_id.get(issued)
                 if session is not None:
                     self._by_id[ask.session_id] = session

@@ -65,8 +65,12 @@ class ToolDoor:
             await toolset.__aenter__()
             tools = await client.list_tools()
         except (HTTPError, McpError, OSError, RuntimeError) as error:
-            raise ToolsUnreachable(f"the tools at {self._url} cannot be reached: {error}") from error
-        self._schemas = {t.name: (Draft202012Validator(t.input_schema), t.output_schema or {}) for t in tools}
+            raise ToolsUnreachable(
+                f"the tools at {self._url} cannot be reached: {error}"
+            ) from error
+        self._schemas = {
+            t.name: (Draft202012Validator(t.input_schema), t.output_schema or {}) for t in tools
+        }
         self._of_agent = {agent: OwnTools(toolset, own) for agent, own in AGENT_TOOLS.items()}
         self._toolset, self._broken = toolset, False
 
@@ -96,7 +100,9 @@ class ToolDoor:
         run.calls.append(Done(name, arguments, result))
         return result
 
-    async def _execute(self, call: CallToolFunc, name: str, arguments: dict[str, Any], run: Run) -> dict[str, Any]:
+    async def _execute(
+        self, call: CallToolFunc, name: str, arguments: dict[str, Any], run: Run
+    ) -> dict[str, Any]:
         try:
             result = await call(name, arguments, metadata=run.meta())
         except ModelRetry as refused:
@@ -157,27 +163,42 @@ class OwnTools(AbstractToolset[Run]):
         extra = ctx.deps.extra_tools
         if extra not in self._made:
             tools = await self._all.get_tools(ctx)
-            self._made[extra] = {name: tools[name] for name in (*self._own, *extra) if name in tools}
+            self._made[extra] = {
+                name: tools[name] for name in (*self._own, *extra) if name in tools
+            }
         return self._made[extra]
 
-    async def call_tool(self, name: str, tool_args: dict[str, Any], ctx: RunContext[Run], tool: ToolsetTool[Run]) -> Any:
+    async def call_tool(
+        self, name: str, tool_args: dict[str, Any], ctx: RunContext[Run], tool: ToolsetTool[Run]
+    ) -> Any:
         """The tool's result."""
         return await self._all.call_tool(name, tool_args, ctx, tool)
 
 
 def synthetic(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
     """A value that satisfies an object `schema`: arguments where names and types agree, else blanks."""
-    return {name: _blank(part, schema, arguments.get(name)) for name, part in schema.get("properties", {}).items()}
+    return {
+        name: _blank(part, schema, arguments.get(name))
+        for name, part in schema.get("properties", {}).items()
+    }
 
 
 def _blank(part: dict[str, Any], schema: dict[str, Any], wanted: Any) -> Any:
     if "$ref" in part:
         part = schema.get("$defs", {}).get(part["$ref"].rsplit("/", 1)[-1], {})
-    if wanted is not None and Draft202012Validator({**part, "$defs": schema.get("$defs", {})}).is_valid(wanted):
+    if wanted is not None and Draft202012Validator(
+        {**part, "$defs": schema.get("$defs", {})}
+    ).is_valid(wanted):
         return wanted
     if "enum" in part:
         return part["enum"][0]
-    blanks: dict[str, Any] = {"string": "dry-run", "integer": 0, "number": 0.0, "boolean": False, "array": []}
+    blanks: dict[str, Any] = {
+        "string": "dry-run",
+        "integer": 0,
+        "number": 0.0,
+        "boolean": False,
+        "array": [],
+    }
     if part.get("type") == "object":
         return synthetic({**part, "$defs": schema.get("$defs", {})}, {})
     return blanks.get(str(part.get("type")))

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, cast
 from fastmcp import FastMCP
 from fastmcp.exceptions import ToolError
 from fastmcp.server.dependencies import get_context, get_http_headers
+from fastmcp.tools import Tool
+from mcp.types import ToolAnnotations
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -43,12 +45,17 @@ class BarTools:
         self._books = Books(database)
         self._counter = Counter(self._books)
         self._calls: Tally[str] = Tally()
-        self.mcp: FastMCP[Any] = FastMCP("bar-tools", mask_error_details=True, dereference_schemas=False)
-        for tool in (*self._guest_tools(), *self._desk_tools()):
-            name = tool.__name__
-            self.mcp.tool(
-                tool, annotations={"readOnlyHint": name in READ_ONLY, "openWorldHint": False}
-            )
+        self.mcp: FastMCP[Any] = FastMCP(
+            "bar-tools", mask_error_details=True, dereference_schemas=False
+        )
+        inputs: dict[str, dict[str, Any]] = {}
+        for function in (*self._guest_tools(), *self._desk_tools()):
+            reads = function.__name__ in READ_ONLY
+            hints = ToolAnnotations(read_only_hint=reads, open_world_hint=False)
+            tool = self.mcp.add_tool(Tool.from_function(function, annotations=hints))
+            inputs[tool.name] = tool.parameters
+        # Without this look-up the protocol layer lists all tools anew at each call, which doubles its cost.
+        self.mcp._mcp_server.get_tool_input_schema = inputs.get  # pyright: ignore[reportPrivateUsage]
         self.mcp.custom_route("/stats", methods=["GET"])(self._stats)
         self.mcp.custom_route("/health", methods=["GET"])(self._health)
 
