@@ -13,7 +13,7 @@ MAX_COST_REQUESTS = 20.0
 
 def derive(rollout: Rollout, playbook: Playbook, bounds: Bounds) -> RolloutFlags:
     """How requests of this rollout are decided now. Shadow unless it is past shadow; bounded."""
-    shadow = rollout.phase is Phase.SHADOW
+    shadow = rollout.phase is Phase.SHADOW or bounds.shadow_mode is True
     flags = RolloutFlags(
         rollout=rollout.id,
         epoch=rollout.epoch,
@@ -21,7 +21,7 @@ def derive(rollout: Rollout, playbook: Playbook, bounds: Bounds) -> RolloutFlags
         enabled=rollout.phase in WATCHED,
         shadow=shadow,
         share=0 if shadow else round(rollout.share * FULL / 100),
-        mirror=round(playbook.phase("shadow").mirror * FULL / 100) if shadow else 0,
+        mirror=_mirrored(playbook) if shadow else 0,
         salt=rollout.salt,
         statistics_salt=rollout.statistics_salt,
         tiers=playbook.tiers(),
@@ -39,6 +39,11 @@ def derive(rollout: Rollout, playbook: Playbook, bounds: Bounds) -> RolloutFlags
         cost_cap=_cost_cap(rollout, playbook),
     )
     return bound(flags, bounds)
+
+
+def _mirrored(playbook: Playbook) -> int:
+    """Buckets whose requests are copied in shadow; all of them in a plan that foresees no shadow."""
+    return next((round(p.mirror * FULL / 100) for p in playbook.phases if p.name == "shadow"), FULL)
 
 
 def latency_cuts(rollout: Rollout, playbook: Playbook) -> tuple[float, ...]:
