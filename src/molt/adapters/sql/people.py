@@ -1,0 +1,54 @@
+"""Who may call: API tokens, of which only hashes are kept."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from msgspec.structs import asdict
+
+from molt.adapters.sql import statements as q
+from molt.adapters.sql.database import Database
+from molt.adapters.sql.values import ApiToken
+from molt.core.errors import Refused
+
+
+class Tokens:
+    """API tokens. A name belongs to one live token at a time, since approvals go by names."""
+
+    def __init__(self, db: Database, now: Callable[[], datetime]) -> None:
+        self._db = db
+        self._now = now
+
+    async def add(self, token: ApiToken) -> None:
+        """Keep `token`; raises `Refused` when its name or its hash is taken."""
+        async with self._db.write() as connection:
+            rows = await connection.execute(q.TOKENS)
+            refuse_taken(token, [ApiToken(**row) for row in rows.mappings()], self._now())
+            await connection.execute(q.ADD_TOKEN, asdict(token))
+
+    async def find_by_hash(self, sha256: str) -> ApiToken | None:
+        """The live token with this hash."""
+        async with self._db.read() as connection:
+            rows = await connection.execute(q.TOKEN_BY_HASH, {"sha256": sha256})
+            row = rows.mappings().one_or_none()
+        token = ApiToken(**row) if row else None
+        return token if token and token.live(self._now()) else None
+
+    async def list(self) -> Sequence[ApiToken]:
+        """All tokens, oldest first, with those that are over."""
+        async with self._db.read() as connection:
+            rows = await connection.execute(q.TOKENS)
+            return [ApiToken(**row) for row in rows.mappings()]
+
+    async def revoke(self, name: str) -> bool:
+        """End the token of that name now; False when there is no live one."""
+        async with self._db.write() as connection:
+            done = await connection.execute(q.REVOKE_TOKEN, {"named": name, "at": self._now()})
+            return done.rowcount > 0
+
+
+def refuse_taken(token: ApiToken, kept: Sequence[ApiToken], now: datetime) -> None:
+    """Raise `Refused` when a live token has this name, or any has this hash."""
+    if any(one.sha256 == token.sha256 for one in kept):
+        raise Refused("This token is known already; make a new one")
+    if any(one.name == token.name and one.live(now) for one in kept):
+        raise Refused(f"There is a token for {token.name} already; revoke it, or take another name")

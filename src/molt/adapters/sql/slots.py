@@ -1,0 +1,62 @@
+"""Slots in their table: adding, and widening the old ones."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from molt.adapters.sql import statements as q
+from molt.adapters.sql.blobs import chunks, decode_slot, encode_slot
+from molt.adapters.sql.database import Database
+from molt.adapters.sql.values import widened
+from molt.core.evidence import Slot, SlotKey
+
+KEYS_AT_ONCE: Final = 200
+
+
+async def add_slots(
+    db: Database, connection: AsyncConnection, slots: Iterable[Slot], span: int = 0
+) -> None:
+    """Add `slots`, which may repeat keys, to what is kept; those kept become at least `span` wide."""
+    merged: dict[SlotKey, Slot] = {}
+    for slot in slots:
+        merged.setdefault(slot.key, Slot(slot.key)).merge(slot)
+    spans = dict.fromkeys(merged, span)
+    for keys in chunks([_row_key(key) for key in merged], KEYS_AT_ONCE):
+        for kept_span, body in await connection.execute(q.SLOTS_AT, {"keys": keys}):
+            kept = decode_slot(body)
+            merged[kept.key].merge(kept)
+            spans[kept.key] = max(span, kept_span)
+    if merged:
+        rows = [_row(slot, spans[key]) for key, slot in merged.items()]
+        await connection.execute(db.upserts.keep_slot, rows)
+
+
+async def widen(db: Database, *, span: int, before: int, at_most: int) -> int:
+    """Merge slots narrower than `span` seconds that start before `before`; how many there were."""
+    async with db.write() as connection:
+        bounds = {"span": span, "before": before, "at_most": at_most}
+        bodies = (await connection.scalars(q.NARROW_SLOTS, bounds)).all()
+        narrow = [decode_slot(body) for body in bodies]
+        for keys in chunks([_row_key(slot.key) for slot in narrow], KEYS_AT_ONCE):
+            await connection.execute(q.FORGET_SLOTS, {"keys": keys})
+        await add_slots(db, connection, (widened(slot, span) for slot in narrow), span)
+    return len(narrow)
+
+
+def _row_key(key: SlotKey) -> tuple[Any, ...]:
+    return (key.rollout, key.start, key.epoch, key.agent, key.arm, key.mode)
+
+
+def _row(slot: Slot, span: int) -> dict[str, Any]:
+    key = slot.key
+    return {
+        "rollout": key.rollout,
+        "start": key.start,
+        "epoch": key.epoch,
+        "agent": key.agent,
+        "arm": key.arm,
+        "mode": key.mode,
+        "span": span,
+        "body": encode_slot(slot),
+    }

@@ -1,0 +1,62 @@
+"""Values of the stores that no port names, shared by the store on SQL and the one in memory."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from molt.core.evidence import Slot
+
+MINUTE: Final = 60
+HOUR: Final = 3600
+
+RUNS_KEPT: Final = timedelta(hours=1)
+"""How long a run is remembered after its last report; run tokens must not live longer."""
+
+BATCHES_KEPT: Final = 1000
+"""How many sequence numbers below the newest are remembered of a gateway. An older number counts
+as known: a gateway must not queue more unsent batches than this."""
+
+SILENT_GATEWAYS_KEPT: Final = timedelta(days=7)
+"""How long the numbers of a gateway are remembered after its last batch."""
+
+
+class ApiToken(msgspec.Struct, frozen=True):
+    """What is kept of an API token: never the token, only its SHA-256 in hex."""
+
+    name: str
+    role: str
+    sha256: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def live(self, now: datetime) -> bool:
+        """Whether it lets anybody in."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def utc_now() -> datetime:
+    """The present instant."""
+    return datetime.now(UTC)
+
+
+def folding(now: datetime) -> tuple[tuple[int, int], ...]:
+    """(span, cutoff) pairs: slots narrower than `span` that start before `cutoff` are widened.
+
+    Only whole minutes and hours are widened, so that a widened slot is complete but for stragglers.
+    """
+    return (
+        (HOUR, _whole(now - timedelta(weeks=2), HOUR)),
+        (MINUTE, _whole(now - timedelta(days=1), MINUTE)),
+    )
+
+
+def _whole(at: datetime, span: int) -> int:
+    return int(at.timestamp()) // span * span
+
+
+def widened(slot: Slot, span: int) -> Slot:
+    """The slot as part of the `span` seconds that its start lies in."""
+    key = msgspec.structs.replace(slot.key, start=slot.key.start // span * span)
+    return msgspec.structs.replace(slot, key=key)
