@@ -1,5 +1,6 @@
 """Options that many commands share."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -47,3 +48,13 @@ Expected = Annotated[
         help="The version you saw; refused with exit code 4 when the rollout has changed since.",
     ),
 ]
+
+
+def instant(text: str) -> datetime:
+    """An aware moment from what a person wrote; without a zone it is local time."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r}; expected a time such as 2026-01-31T12:00:00Z (without a zone: local time)"
+        ) from None

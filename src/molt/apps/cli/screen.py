@@ -6,6 +6,7 @@ repeats what a word says.
 
 from collections.abc import Iterator
 from datetime import timedelta
+from textwrap import wrap
 from typing import Any, Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -31,27 +32,33 @@ ENDS: Final = {
 }
 INCIDENTS_SHOWN: Final = 3
 BAR_WIDTH: Final = 24
-LINES: Final = 22
-"""Lines the screen needs beside the gates; with two for each gate to spare, reasons may wrap."""
+LINES: Final = 16
+"""Lines that the screen takes beside gates, fired triggers, incidents and alarms."""
 
 
-def rollout_panel(state: State) -> RenderableType:
-    """The whole screen of one rollout; it fits 80 columns and 30 lines, and uses more if there."""
-    return _Screen(state)
+def rollout_panel(state: State, height: int | None = None) -> RenderableType:
+    """The whole screen of one rollout; it fits 80 columns and 30 lines.
+
+    Reasons of gates that have not passed are written out where `height` lines (default: those of
+    the terminal) leave room for it.
+    """
+    return _Screen(state, height)
 
 
 class _Screen:
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, height: int | None) -> None:
         self._state = state
+        self._height = height
 
-    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         state = self._state
-        roomy = (options.height or options.max_height) >= LINES + 2 * len(state["gates"])
+        height = self._height or options.height or options.max_height
+        whole = _written_out(state, options.max_width, height)
         parts: list[RenderableType] = [
             _ladder(state, ("*", "!") if options.ascii_only else ("✓", "✗")),
             _progress(state),
             Text(),
-            _gates(state, roomy),
+            _gates(state, whole),
             Text(),
             _triggers(state),
             Text(),
@@ -155,7 +162,7 @@ def _verdict(state: State) -> Text:
     if state["phase"] in ENDS:
         return Text(*ENDS[state["phase"]])
     if halt := state["halt"]:
-        word = HALTS.get(halt["kind"], halt["kind"]).upper()
+        word = str(HALTS.get(halt["kind"], halt["kind"])).upper()
         return Text(f"{word}: {halt['reason']}. Go on: molt resume", "bold yellow")
     return Text(_next(state))
 
@@ -180,17 +187,33 @@ def _next(state: State) -> str:
 # --- what the gates and triggers say
 
 
-def _gates(state: State, roomy: bool) -> Table:
+def _written_out(state: State, width: int, height: int) -> set[str]:
+    """The gates whose reasons may take more than a line while there is room, failed ones first."""
     gates = state["gates"]
+    fired = sum(1 for t in state["triggers"] if t["verdict"] == "fail")
+    troubles = len(state["incidents"][-INCIDENTS_SHOWN:]) + len(state["alarms"])
+    spare = height - LINES - len(gates) - fired - troubles
+    room = max(20, width - 10 - max((len(g["name"]) for g in gates), default=0))
+    whole: set[str] = set()
+    for gate in sorted(gates, key=lambda g: g["verdict"] != "fail"):
+        more = len(wrap(gate["reason"], room)) - 1
+        if gate["verdict"] != "pass" and 0 < more <= spare:
+            spare -= more
+            whole.add(gate["name"])
+    return whole
+
+
+def _gates(state: State, whole: set[str]) -> Table:
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
-    for gate in gates:
+    for gate in state["gates"]:
         word, style = VERDICTS[gate["verdict"]]
-        reason = Text(gate["reason"], no_wrap=not roomy, overflow="fold" if roomy else "ellipsis")
+        cut = gate["name"] not in whole
+        reason = Text(gate["reason"], no_wrap=cut, overflow="ellipsis" if cut else "fold")
         table.add_row(Text(word, style), Text(gate["name"], "bold"), reason)
-    if not gates:
+    if not state["gates"]:
         table.add_row("", Text("no gate to pass in this phase", "dim"), "")
     return table
 
