@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Annotated, Literal, Protocol
 
 from fastapi import Depends, HTTPException, Request
 
@@ -15,11 +15,18 @@ RANK: dict[str, int] = {"viewer": 0, "operator": 1, "approver": 2, "admin": 3}
 PREFIX = "molt_"
 
 
-class Caller(NamedTuple):
+class Caller(Protocol):
     """The person or system behind a token."""
 
-    name: str
-    role: str
+    @property
+    def name(self) -> str:
+        """Who it is, in the log."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """What it may do."""
+        ...
 
 
 class TokenStore(Protocol):

@@ -24,7 +24,8 @@ from molt.adapters.audit_files import AuditArchive, AuditWriter, SubjectHasher
 from molt.adapters.clocks import SystemClock
 from molt.adapters.env_file import EnvFile, read_env
 from molt.adapters.notify import notifier
-from molt.adapters.sql import SqlStore
+from molt.adapters.sql.store import SqlStore
+from molt.adapters.sql.values import ApiToken
 from molt.apps.api.app import Parts, create_app
 from molt.apps.api.auth import new_token, token_hash
 from molt.apps.api.hub import Hub
@@ -103,7 +104,7 @@ class ControlProcess:
                 controller=self.controller,
                 hub=self.hub,
                 store=self.store,
-                tokens=self.store,
+                tokens=self.store.tokens,
                 clock=self.clock,
                 audit=self.audit,
                 audit_dir=self.audit_dir,
@@ -136,10 +137,17 @@ class ControlProcess:
 
     async def _first_token(self) -> str | None:
         """A token for the administrator, when there is none yet: shown once, kept as a hash."""
-        if await self.store.list_tokens():
+        if await self.store.tokens.list():
             return None
         token = new_token()
-        await self.store.add_token("admin", "admin", token_hash(token), self.clock.now())
+        await self.store.tokens.add(
+            ApiToken(
+                name="admin",
+                role="admin",
+                sha256=token_hash(token),
+                created_at=self.clock.now(),
+            )
+        )
         return token
 
     # --- loops
