@@ -22,6 +22,8 @@ SLOTS_A_BATCH: Final = 2_000
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 _SEQUENCE_JUMP: Final = 1_000_000
+_NEVER: Final = frozenset({400, 413, 422})
+"""Answers that no repetition changes."""
 
 
 class Draft:
@@ -95,6 +97,8 @@ class BatchSender:
         # Higher than any number of an earlier process with this id, as long as the clock is right.
         self._sequence = first or time.time_ns() // 1_000_000
         self._wanted = asyncio.Event()
+        self._under_way: Batch | None = None
+        self._tries = 0
         self.draft = Draft()
         self.delivered = 0
 
@@ -110,38 +114,44 @@ class BatchSender:
             await self.send()
 
     async def send(self) -> None:
-        """Send what is there until nothing is; at least one batch."""
+        """Send what is there until nothing is; at least one batch.
+
+        When it is cancelled, the next call goes on with the same batch.
+        """
         while True:
-            self._sequence += 1
-            batch = self._make(self._sequence)
-            self.draft.move_to(batch)
-            await self._deliver(batch)
+            if self._under_way is None:
+                self._sequence += 1
+                self._under_way = self._make(self._sequence)
+                self._tries = 0
+                self.draft.move_to(self._under_way)
+            await self._deliver(self._under_way)
+            self._under_way = None
             if not self.draft:
                 return
 
     async def _deliver(self, batch: Batch) -> None:
-        body, tries, pause = msgspec.json.encode(batch), 0, FIRST_PAUSE
+        """Repeat `batch` until control has kept it, or will never take it."""
+        pause = FIRST_PAUSE
+        body = msgspec.json.encode(batch)
         while True:
-            tries += 1
+            self._tries += 1
             status = await self._post(body)
-            if 200 <= status < 300 or (status == 409 and tries > 1):
+            if 200 <= status < 300 or (status == 409 and self._tries > 1):
                 self.delivered += 1
                 return
             if status == 409:
                 # Never sent before, yet known: an earlier process used this number.
                 self._sequence += _SEQUENCE_JUMP
                 batch.sequence = self._sequence
-                body, tries = msgspec.json.encode(batch), 0
+                body, self._tries = msgspec.json.encode(batch), 0
                 continue
-            if status in (400, 413, 422):
-                log.error("batch_refused", status=status, sequence=batch.sequence)
-                self.draft.lost += batch.lost + sum(slot.requests for slot in batch.slots)
-                await asyncio.sleep(LONGEST_PAUSE)
-                return
-            if tries == 1:
+            if self._tries == 1:
                 log.warning("batch_not_taken", status=status, sequence=batch.sequence)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries
             pause = min(2 * pause, LONGEST_PAUSE)
+            if status in _NEVER:
+                self.draft.lost += batch.lost + sum(slot.requests for slot in batch.slots)
+                return
 
     async def _post(self, body: bytes) -> int:
         """The status, 0 for none."""

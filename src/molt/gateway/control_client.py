@@ -1,8 +1,7 @@
 """The small HTTP protocol to the control process, as a gateway speaks it."""
 
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import httpx
 import msgspec
@@ -37,7 +36,7 @@ class ControlUnreachable(UpstreamError):
 
 
 class ControlClient:
-    """Speaks to the control process at `url` as gateway `gateway`; an async context manager."""
+    """Speaks to the control process at `url` as gateway `gateway`."""
 
     def __init__(self, url: str, key: str, gateway: str) -> None:
         self._gateway = gateway
@@ -48,15 +47,8 @@ class ControlClient:
             trust_env=False,
         )
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Close all connections."""
         await self._http.aclose()
 
     async def lines(self) -> AsyncIterator[Line]:

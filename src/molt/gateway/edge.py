@@ -15,7 +15,6 @@ from molt.core.assignment import CANDIDATE, CONTROL, Assignment, Reason, assign,
 from molt.core.evidence import LIVE, SHADOW
 from molt.core.flags import Flags
 from molt.gateway.addresses import ClientAddresses
-from molt.gateway.dialects import dialect_of
 from molt.gateway.fallback import Fallback
 from molt.gateway.identity import Identity, Who
 from molt.gateway.limits import Limiter
@@ -27,7 +26,7 @@ from molt.gateway.sessions import SessionField, SessionReader
 from molt.gateway.tokens import Runs, traceparent
 from molt.wire.exchange import Exchange, Failure, Forward, Plan, find, header_lines
 from molt.wire.upstream import Upstream
-from molt.wire.usage import Dialect, Reader, usage_reader
+from molt.wire.usage import Reader, usage_reader
 
 _STRIP_TRACE: Final = frozenset({b"traceparent"})
 _STRIP_NOTHING: Final[frozenset[bytes]] = frozenset()
@@ -49,10 +48,8 @@ class Manners(msgspec.Struct, frozen=True):
     With `show_arm` the user's answer says in `x-molt-arm` which arm made it. `version_header` is
     where the candidate names its version. `session_field` is a field of JSON answers that names the
     session, where clients do not choose it. `report_url` is where the candidate reports actions.
-    `dialect` is the form of answers whose path does not tell it.
     """
 
-    dialect: Dialect = "openai"
     show_arm: bool = True
     version_header: str = "x-agent-version"
     session_field: str | None = None
@@ -60,7 +57,7 @@ class Manners(msgspec.Struct, frozen=True):
 
 
 class MoltEdge:
-    """Decides by the flags in force. `cancel` takes an exchange back; the proxy's owner sets it."""
+    """Decides by the flags in force, and counts what became of it."""
 
     def __init__(
         self,
@@ -79,7 +76,6 @@ class MoltEdge:
         self.routes = Routes()
         self.limiter = Limiter()
         self.audit_failed = False
-        self.cancel: Callable[[Exchange], None] | None = None
         self._arms = arms
         self._identity = identity
         self._addresses = addresses
@@ -91,13 +87,11 @@ class MoltEdge:
         self._fresh_until = float("-inf")
         self._show_arm = manners.show_arm
         self._version_header = manners.version_header.lower().encode()
-        self._dialect: Dialect = manners.dialect
         self._session = SessionField(manners.session_field) if manners.session_field else None
         report = [(b"x-molt-report", manners.report_url.encode())] if manners.report_url else []
         self._live = header_lines([(b"x-molt-mode", b"live"), *report]) + b"x-molt-run: "
         self._shadow = header_lines([(b"x-molt-mode", b"shadow"), *report]) + b"x-molt-run: "
         self._untouched = Forward(arms.control)
-        self.wants_body = identity.wants_body
 
     # --- flags
 
@@ -118,21 +112,29 @@ class MoltEdge:
         if self.flags is not None:
             self._fresh_until = at + self.flags.ttl_seconds
 
+    def sweep(self) -> None:
+        """Free forgotten memory, a little at a time."""
+        self.limiter.sweep()
+        for running in self.routes.running.values():
+            running.pins.sweep()
+
     def in_flight(self) -> int:
         """How many live requests the candidate is working on."""
         return sum(len(running.in_flight) for running in self.routes.running.values())
 
     def _cancel_withdrawn(self) -> None:
-        if self.cancel is None:
-            return
         for running in self.routes.running.values():
             for exchange in list(running.in_flight):
                 before: Route = exchange.token.route
                 now = self.routes.by_agent.get(before.agent)
                 if (now or before).flags.cancel_in_flight and not (now and now.is_live):
-                    self.cancel(exchange)
+                    exchange.cancel()
 
     # --- the proxy's questions
+
+    def wants_body(self, exchange: Exchange) -> bool:
+        """Whether the body tells who is asking."""
+        return self._identity.wants_body(exchange)
 
     def decide(self, exchange: Exchange) -> Plan:
         """Where the request goes."""
@@ -163,8 +165,7 @@ class MoltEdge:
         if arm == CANDIDATE and (version := find(headers, self._version_header)) is not None:
             self._recorder.version_seen(decided.route.rollout, version.decode("latin-1"))
         kind = find(headers, b"content-type")
-        dialect = dialect_of(exchange.target, self._dialect)
-        reader = usage_reader(kind, dialect, find(headers, b"content-encoding"))
+        reader = usage_reader(kind, find(headers, b"content-encoding"))
         if self._session is not None and self._learns(exchange, decided, kind):
             reader = SessionReader(reader, self._session, self._learner(exchange, decided))
         if self._show_arm and not exchange.mirror:
@@ -273,7 +274,7 @@ class MoltEdge:
 
     def _address_of(self, exchange: Exchange) -> str:
         """What stands for a subject in the limiter; no subject begins with this character."""
-        return "\x1f" + self._addresses.of(exchange.client, exchange.header(b"x-forwarded-for"))
+        return "\x1f" + self._addresses.of(exchange.client, exchange.forwarded_for)
 
     # --- learning sessions from answers
 

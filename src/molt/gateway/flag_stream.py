@@ -83,7 +83,10 @@ class Decider(Protocol):
 
 
 class FlagStream:
-    """Follows control's flag stream, for ever."""
+    """Follows control's flag stream, for ever.
+
+    `heard` is called with every line, `applied` when the decider acts on new flags.
+    """
 
     def __init__(
         self,
@@ -91,12 +94,14 @@ class FlagStream:
         file: FlagFile,
         decider: Decider,
         *,
+        heard: Callable[[], None],
         applied: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._control = control
         self._file = file
         self._decider = decider
+        self._heard = heard
         self._applied = applied
         self._monotonic = monotonic
         self._behind = False
@@ -125,11 +130,14 @@ class FlagStream:
         version = flags.version if flags is not None else beat or 0
         if self._is_behind(version):
             return
+        news = flags is not None and version > self._decider.version
+        if flags is not None and news:
+            self._decider.apply(flags)
+            self._applied()
         self._decider.heard(self._monotonic())
+        self._heard()
         try:
-            if flags is not None and version > self._decider.version:
-                self._decider.apply(flags)
-                self._applied()
+            if flags is not None and news:
                 await asyncio.to_thread(self._file.write, flags)
             elif self._decider.version:
                 self._file.touch(self._monotonic())

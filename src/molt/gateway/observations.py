@@ -8,7 +8,7 @@ nobody's observation, so that comparisons of the arms only see what each was ass
 the whole time from the request's head to the last byte of the answer.
 """
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,7 @@ Kind = Literal["request", "limited", "aborted", "mirror_dropped"]
 _NOT_THE_ARMS_DOING: Final = frozenset(
     {"client_aborted", "client_timeout", "bad_request", "cancelled"}
 )
+_CLASSES: Final = {status: str(status // 100) for status in range(100, 600)}
 _NO_ANSWER: Final = "0"
 
 
@@ -45,13 +46,20 @@ _ABORTED: Final = Observation("aborted")
 _DROPPED: Final = Observation("mirror_dropped")
 
 
-def observe(exchange: Exchange, decided: Decided, route: Route, prices: Prices) -> Observation:
+class Pricing(NamedTuple):
+    """What a use costs. `candidate_model` is what the candidate runs on where it does not say."""
+
+    prices: Prices
+    candidate_model: str | None = None
+
+
+def observe(exchange: Exchange, decided: Decided, route: Route, pricing: Pricing) -> Observation:
     """What the exchange says about the arm that it was decided for."""
     outcome = exchange.outcome
     if exchange.fell_back:
         return _failed_over(exchange)
     if outcome == "ok":
-        return _answered(exchange, decided, route, prices)
+        return _answered(exchange, decided, route, pricing)
     if outcome == "refused":
         return _LIMITED
     if outcome == "mirror_dropped":
@@ -75,7 +83,7 @@ def _failed_over(exchange: Exchange) -> Observation:
     )
 
 
-def _answered(exchange: Exchange, decided: Decided, route: Route, prices: Prices) -> Observation:
+def _answered(exchange: Exchange, decided: Decided, route: Route, pricing: Pricing) -> Observation:
     status = exchange.status
     observation = Observation(
         "request",
@@ -85,15 +93,15 @@ def _answered(exchange: Exchange, decided: Decided, route: Route, prices: Prices
     )
     usage = exchange.usage
     if usage is not None:
-        _add_usage(observation, usage.model, usage.input_tokens, usage.output_tokens, prices)
+        model = usage.model
+        if model is None and decided.arm == CANDIDATE:
+            model = pricing.candidate_model
+        _add_usage(observation, model, usage.input_tokens, usage.output_tokens, pricing.prices)
         if usage.tools:
             observation.tool_calls = len(usage.tools)
             if decided.arm == CANDIDATE:
                 observation.forbidden = route.forbidden(usage.tools)
     return observation
-
-
-_CLASSES: Final = {status: str(status // 100) for status in range(100, 600)}
 
 
 def _add_usage(

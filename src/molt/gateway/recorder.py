@@ -13,10 +13,10 @@ from molt.core.assignment import CANDIDATE
 from molt.core.evidence import BucketSums, Seen, Slot, Violation
 from molt.gateway.audit_records import AuditRecords, Hashes
 from molt.gateway.generations import Generations
-from molt.gateway.observations import Observation, observe
+from molt.gateway.observations import Observation, Pricing, observe
 from molt.gateway.routes import Decided, Route
 from molt.gateway.tallies import Tallies
-from molt.ports import AuditSink, Prices
+from molt.ports import AuditSink
 from molt.wire.exchange import Exchange
 
 SLICE_SECONDS: Final = 0.001
@@ -47,14 +47,14 @@ class Recorder:
         self,
         *,
         audit: AuditSink,
-        prices: Prices,
+        pricing: Pricing,
         hash_subject: Callable[[str], str],
         hurry: Callable[[], None],
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._audit = audit
-        self._prices = prices
+        self._pricing = pricing
         self._hashes = Hashes(hash_subject)
         self._records = AuditRecords(self._hashes)
         self._hurry = hurry
@@ -133,7 +133,7 @@ class Recorder:
         decided: Decided | None = exchange.token
         seen: Observation | None = None
         if decided is not None and (route := decided.route) is not None:
-            seen = observe(exchange, decided, route, self._prices)
+            seen = observe(exchange, decided, route, self._pricing)
             self._tallies.add(seen, decided, route, ended)
             if seen.kind in ("request", "aborted") and not exchange.mirror:
                 self._see_subject(decided, route, exchange.finished)

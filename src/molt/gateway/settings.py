@@ -2,13 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from molt.core.errors import OperatorError
 from molt.gateway.identity import Rules, profiles
-from molt.wire.usage import Dialect
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,13 +55,6 @@ class Identification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.session_field is None and "agent-chat" in self.profiles:
             return "session_id"
         return self.session_field or None
-
-    def dialect(self) -> Dialect:
-        """The form of answers whose path does not tell it."""
-        return next((d for d in _DIALECTS if d in self.profiles), "openai")
-
-
-_DIALECTS: Final[tuple[Dialect, ...]] = ("agent-chat", "openai", "anthropic")
 
 
 class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
