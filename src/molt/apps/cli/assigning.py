@@ -104,7 +104,9 @@ def _running(rollout: str | None, agent: str | None, connection: tuple[str | Non
     found = connect(*connection).get("/flags")["flags"]
     covered = msgspec.convert(found, Flags).rollouts if found else ()
     if not covered:
-        raise NotHeld("No rollout is in force: everybody gets control. Offline: --salt and --percent")
+        raise NotHeld(
+            "No rollout is in force: everybody gets control. Offline: --salt and --percent"
+        )
     matching = [
         r for r in covered if rollout in (None, r.rollout) and (agent is None or agent in r.agents)
     ]

@@ -23,7 +23,9 @@ Incident = Annotated[str, typer.Argument(metavar="ID", help="The incident's id."
 
 
 def list_incidents(
-    only_open: Annotated[bool, typer.Option("--open", help="Only those nobody has closed.")] = False,
+    only_open: Annotated[
+        bool, typer.Option("--open", help="Only those nobody has closed.")
+    ] = False,
     url: Url = None,
     token: Token = None,
     as_json: Json = False,

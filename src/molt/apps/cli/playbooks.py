@@ -72,10 +72,19 @@ def _gate(gate: dict[str, Any]) -> str:
 def _terms(rule: dict[str, Any]) -> str:
     """What a gate or trigger asks for, as its file says it."""
     return " ".join(
-        f"{name} {'+'.join(value) if isinstance(value, list) else value}"
+        f"{WORDS.get(name, name)} {_value(value)}"
         for name, value in rule.items()
         if name not in ("kind", "action")
     )
+
+
+WORDS = {"metrics": "of", "metric": "of"}
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def check(
@@ -96,7 +105,9 @@ def check(
         playbook = load_playbook(file)
     except ConfigError as error:
         if as_json:
-            print_json({"ok": False, "file": file, "problems": [_problem(p) for p in error.problems]})
+            print_json(
+                {"ok": False, "file": file, "problems": [_problem(p) for p in error.problems]}
+            )
         else:
             typer.echo(str(error))
         count = len(error.problems)
@@ -114,7 +125,9 @@ def check(
     if as_json:
         print_json(found)
     else:
-        typer.echo(f"{file}: in order. {playbook.name}: {len(steps)} steps, {_length(pace)} planned")
+        typer.echo(
+            f"{file}: in order. {playbook.name}: {len(steps)} steps, {_length(pace)} planned"
+        )
 
 
 def _length(pace: timedelta) -> str:

@@ -1,0 +1,161 @@
+"""`molt token`: who may call the control API. Works on the data directory, not over the API."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import msgspec
+import typer
+
+from molt.apps.cli.asking import confirm
+from molt.apps.cli.client import CONFIG
+from molt.apps.cli.options import Json, Yes
+from molt.apps.cli.show import moment, print_json, print_table
+from molt.core.errors import OperatorError
+
+if TYPE_CHECKING:
+    from molt.adapters.sql.people import Tokens
+
+T = TypeVar("T")
+
+DATABASE = "molt.db"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = typer.Typer(no_args_is_help=True)
+    group.command()(add)
+    group.command("list")(list_tokens)
+    group.command()(revoke)
+    app.add_typer(group, name="token", help="Add, list and revoke API tokens.")
+
+
+Name = Annotated[str, typer.Argument(help="Whose it is; stands in the log beside what they do.")]
+
+Directory = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        envvar="MOLT_DATA",
+        metavar="DATA_DIR",
+        help="Molt's data directory; default: that of ./molt.yaml, else ./molt-data.",
+    ),
+]
+
+
+def _lifetime(text: str) -> timedelta:
+    from molt.core.quantities import parse_duration
+
+    try:
+        found = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}; {error}") from None
+    assert isinstance(found, timedelta)
+    return found
+
+
+def add(
+    name: Name,
+    role: Annotated[
+        Literal["viewer", "operator", "approver", "admin"],
+        typer.Option(help="What it may do; each role may do all that the ones before it may."),
+    ] = "viewer",
+    expires: Annotated[
+        timedelta | None,
+        typer.Option(
+            "--expires", parser=_lifetime, metavar="DURATION", help="Such as 90d; default: never."
+        ),
+    ] = None,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Make an API token and print it, this once.
+
+    Only its hash is kept. A running Molt takes it at once.
+    """
+    from molt.adapters.sql.values import ApiToken
+    from molt.apps.api.auth import new_token, token_hash
+
+    now = datetime.now(UTC)
+    token = new_token()
+    until = now + expires if expires else None
+    kept = ApiToken(name, role, token_hash(token), now, until)
+    _with_tokens(directory, lambda tokens: tokens.add(kept))
+    if as_json:
+        print_json({"name": name, "role": role, "expires_at": until, "token": token})
+        return
+    typer.echo(token)
+    typer.echo(f"{name} is {role}. The token is not shown again; only its hash is kept", err=True)
+
+
+def list_tokens(directory: Directory = None, as_json: Json = False) -> None:
+    """List the tokens, by name: never the tokens themselves."""
+    now = datetime.now(UTC)
+    rows = [_shown(t, now) for t in _with_tokens(directory, lambda tokens: tokens.list())]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("name", "role", "state", "created (UTC)", "expires (UTC)")
+    print_table(
+        columns,
+        [
+            (r["name"], r["role"], r["state"], moment(r["created_at"]), moment(r["expires_at"]))
+            for r in rows
+        ],
+    )
+
+
+def _shown(token: Any, now: datetime) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(token)
+    fields.pop("sha256")
+    over = "revoked" if token.revoked_at else "expired"
+    return fields | {"state": "live" if token.live(now) else over}
+
+
+def revoke(
+    name: Name, directory: Directory = None, yes: Yes = False, as_json: Json = False
+) -> None:
+    """End a token now."""
+    known = _with_tokens(directory, lambda tokens: tokens.list())
+    live = [t.name for t in known if t.live(datetime.now(UTC))]
+    if name not in live:
+        raise OperatorError(f"No live token {name!r}; known: {', '.join(live) or 'none'}")
+    confirm(f"Revoke the token of {name} now?", yes)
+    _with_tokens(directory, lambda tokens: tokens.revoke(name))
+    if as_json:
+        print_json({"name": name, "revoked": True})
+    else:
+        typer.echo(f"{name}: revoked")
+
+
+def _with_tokens(directory: Path | None, use: "Callable[[Tokens], Awaitable[T]]") -> T:
+    """What `use` gives for the tokens of the data directory."""
+    from molt.adapters.sql.store import SqlStore
+
+    async def work() -> T:
+        async with await SqlStore.open(database(directory)) as store:
+            return await use(store.tokens)
+
+    return asyncio.run(work())
+
+
+def database(directory: Path | None) -> Path:
+    """The database of the data directory that is meant; raises `OperatorError` if there is none."""
+    folder = directory or _configured()
+    path = folder / DATABASE
+    if not path.is_file():
+        raise OperatorError(
+            f"{path}: no such file. Start `molt serve` once, or name its data directory: --dir"
+        )
+    return path
+
+
+def _configured() -> Path:
+    if not CONFIG.is_file():
+        return Path("molt-data")
+    from molt.apps.settings import load_settings
+
+    return load_settings(CONFIG, os.environ).data
