@@ -7,7 +7,7 @@ a model response and comes back as tool results, through pydantic-ai and MCP.
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pydantic_ai.messages import (
@@ -111,9 +111,10 @@ def _results(message: ModelMessage) -> list[dict[str, Any]]:
         return []
     parts = [part for part in message.parts if isinstance(part, ToolReturnPart | RetryPromptPart)]
     parts.sort(key=lambda part: int((part.tool_call_id or "0").rsplit("_", 1)[-1]))
-    return [
-        part.content
-        if isinstance(part, ToolReturnPart) and isinstance(part.content, dict)
-        else {"error": str(part.content)}
-        for part in parts
-    ]
+    return [_result(part) for part in parts]
+
+
+def _result(part: ToolReturnPart | RetryPromptPart) -> dict[str, Any]:
+    if isinstance(part, ToolReturnPart) and isinstance(part.content, dict):
+        return cast("dict[str, Any]", part.content)
+    return {"error": str(part.content)}

@@ -8,6 +8,7 @@ import math
 import random
 import signal
 import socket
+from collections.abc import Generator
 
 import uvicorn
 import uvloop
@@ -63,9 +64,10 @@ class _Server(uvicorn.Server):
     def stop(self) -> None:
         self.should_exit = True
 
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
         """Nothing to capture: uvicorn's own handlers would end the process by the signal, not with 0."""
-        return contextlib.nullcontext()
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -80,20 +80,21 @@ class Sessions:
 
     def _known(self, ask: Ask, adopt: bool) -> Session | None:
         if ask.session_id:
-            session = self._by_id.get(ask.session_id)
-            if (
-                session is None
-                and adopt
-                and (issued := self._issued.pop((ask.agent, ask.user), ""))
-            ):
-                session = self._by_id.get(issued)
-                if session is not None:
-                    self._by_id[ask.session_id] = session
+            session = self._by_id.get(ask.session_id) or self._adopted(ask, adopt)
+            if session is not None:
+                self._by_id[ask.session_id] = session
             return session if session is None or session.agent == ask.agent else None
-        if ask.transcript:
-            ids = self._by_transcript.get(_key(ask.transcript, ask))
-            return self._by_id.get(ids.pop()) if ids else None
-        return None
+        if not ask.transcript:
+            return None
+        ids = self._by_transcript.get(_key(ask.transcript, ask))
+        return self._by_id.get(ids.pop()) if ids else self._adopted(ask, adopt)
+
+    def _adopted(self, ask: Ask, adopt: bool) -> Session | None:
+        return (
+            self._by_id.get(self._issued.get((ask.agent, ask.user), ""))
+            if adopt and ask.user
+            else None
+        )
 
     def _expire(self, now: float) -> None:
         while self._by_id:
