@@ -67,3 +67,8 @@ def root(f: Callable[[float], float], low: float, high: float) -> float:
         else:
             high = middle
     return high if rising else low
+
+
+def ndtr_array(x: Floats) -> Floats:
+    """The standard normal distribution function, element by element."""
+    return cast("Floats", _scipy.ndtr(x))

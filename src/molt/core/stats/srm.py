@@ -1,30 +1,34 @@
 """Sample-ratio mismatch: are new subjects split between the arms as the share says?
 
-Dirichlet-multinomial Bayes factor (Lindon and Malek 2022), valid at any time; factors of
-independent steps multiply.
+Dirichlet-multinomial Bayes factor with prior kappa theta (Lindon and Malek 2022), valid at any
+time; the factors of steps with different shares multiply.
 """
 
 from collections.abc import Iterable
-from math import log
+from math import fsum, log
+from typing import Final
 
 from molt.core.stats.special import betaln
 
-CONCENTRATION = 100.0
-MISMATCH = 1000.0
+CONCENTRATION: Final = 100.0
+MISMATCH: Final = 1000.0
+"""The Bayes factor at which no comparison can be trusted."""
 
 
 def log_bayes_factor(candidate: int, control: int, share: float) -> float:
-    """log of the evidence that new subjects are not split as `share` (0..1, exclusive) says.
+    """Log evidence that new subjects are not split as `share` (0..1) says; 0 at 0 and at 1.
 
-    The alternative is Beta(kappa theta), kappa = 100 / theta_min: a mean at the planned split,
-    concentrated enough to notice small deviations.
+    The alternative is Beta(kappa share, kappa (1 - share)), kappa = 100 / min(share, 1 - share):
+    its mean is the planned split, and it is tight enough to notice a deviation of a tenth.
     """
+    if not 0 < share < 1:
+        return 0.0
     kappa = CONCENTRATION / min(share, 1 - share)
     a, b = kappa * share, kappa * (1 - share)
-    alternative = float(betaln(a + candidate, b + control) - betaln(a, b))
+    alternative = betaln(a + candidate, b + control) - betaln(a, b)
     return alternative - candidate * log(share) - control * log(1 - share)
 
 
 def combined(steps: Iterable[tuple[int, int, float]]) -> float:
     """The log Bayes factor over steps of (new on candidate, new on control, share)."""
-    return sum(log_bayes_factor(a, b, share) for a, b, share in steps)
+    return fsum(log_bayes_factor(a, b, share) for a, b, share in steps)

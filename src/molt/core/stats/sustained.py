@@ -1,12 +1,12 @@
-""" "Rate above X for D" on short slots: high, lasting, not one burst, and not chance.
+"""Engine D: "rate above X for D" on short slots: high, lasting, not one burst, and not chance.
 
-Windows of length D, 2D, 4D ... 64D that end now are looked at; the trigger fires when one of them
-meets all five conditions. Empty slots neither advance nor reset.
+Windows of length D, 2D, 4D ... 64D that end now are looked at; a trigger fires when one of them
+meets all five conditions. Empty slots neither advance nor reset anything, so a dead agent with
+little traffic is found by a longer window, and one error in three requests never fires.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,23 @@ from molt.core.stats.special import betainc, gammainc
 
 Ints = NDArray[np.int64]
 
-DOUBLINGS = 7
-FIFTHS = 5
-MIN_EVENTS = 3
-MAX_CHANCE = 1e-6
-DEFAULT_DEFF = 3.0
+DOUBLINGS: Final = 7
+FIFTHS: Final = 5
+BURST: Final = 2
+"""So many fifths at most count as one burst."""
+MIN_EVENTS: Final = 3
+MAX_CHANCE: Final = 1e-6
+DEFAULT_DEFF: Final = 3.0
 
 
 class Window(NamedTuple):
-    """One window's numbers; `met` says which of the five conditions hold."""
+    """One window's numbers.
+
+    `met` says which conditions hold: the pooled rate is above the limit; so is its earliest
+    non-empty fifth; so is the rest without its two worst fifths; there are at least three events
+    from at least three distinct subjects; they are not chance at a healthy rate.
+    `distinct` is a lower bound, `chance` the smaller of the two tails.
+    """
 
     slots: int
     requests: int
@@ -51,86 +59,88 @@ def look(
 ) -> list[Window]:
     """Every window that has requests, shortest first; slots are oldest first and end now.
 
-    `duration` is D in slots, `limit` X, `healthy` the rate h that chance is reckoned with.
-    `buckets` are bitmaps of the subjects' statistics buckets that had an event.
+    `duration` is D in slots, `limit` X, `healthy` the rate h that chance is reckoned with, `deff`
+    how many times more errors scatter than independent ones. `buckets` holds one bitmap per slot:
+    the statistics buckets of the subjects that had an event. Slots older than the first are empty.
     """
-    windows: list[Window] = []
+    total = len(requests)
+    upto_n, upto_x = _running(requests), _running(events)
+    union, seen, windows = 0, total, list[Window]()
     for doubling in range(DOUBLINGS):
         size = duration << doubling
-        window = _window(
-            requests[-size:], events[-size:], buckets[-size:], size, limit, healthy, deff
-        )
-        if window is not None:
-            windows.append(window)
-        if size >= len(requests):
+        start = total - size
+        for bitmap in buckets[max(0, start) : seen]:
+            union |= bitmap
+        seen = max(0, start)
+        edges = [max(0, start + round(i * size / FIFTHS)) for i in range(FIFTHS + 1)]
+        n, x = np.diff(upto_n[edges]).tolist(), np.diff(upto_x[edges]).tolist()
+        if any(n):
+            windows.append(_window(size, n, x, union.bit_count(), limit, healthy, deff))
+        if start <= 0:
             break
     return windows
 
 
+def _running(counts: Ints) -> Ints:
+    """Sums of all slots before each edge, from 0 on."""
+    sums = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=sums[1:])
+    return sums
+
+
 def _window(
-    requests: Ints,
-    events: Ints,
-    buckets: Sequence[int],
     size: int,
+    n: Sequence[int],
+    x: Sequence[int],
+    distinct: int,
     limit: float,
     healthy: float,
     deff: float,
-) -> Window | None:
-    n, x = int(requests.sum()), int(events.sum())
-    if n == 0:
-        return None
-    fifths = _fifths(requests, events, size)
-    distinct = _distinct(buckets, events)
-    chance = min(binomial_tail(x / deff, n / deff, healthy), poisson_tail(distinct, healthy * n))
+) -> Window:
+    """One window from its fifths' requests `n` and events `x`."""
+    requests, events = sum(n), sum(x)
+    first = next(i for i in range(FIFTHS) if n[i])
+    # Taking out the two fifths of largest excess over the limit lowers the rest the most, so the
+    # rest is above the limit only if it is whichever two are taken out.
+    excess = sorted(b - limit * a for a, b in zip(n, x, strict=True))
+    chance = min(
+        binomial_tail(events / deff, requests / deff, healthy),
+        poisson_tail(distinct, healthy * requests),
+    )
     met = (
-        x / n > limit,
-        _first_rate(fifths) > limit,
-        _rate_without_worst(fifths) > limit,
-        x >= MIN_EVENTS and distinct >= MIN_EVENTS,
+        events > limit * requests,
+        x[first] > limit * n[first],
+        sum(excess[:-BURST]) > 1e-9,
+        events >= MIN_EVENTS and distinct >= MIN_EVENTS,
         chance <= MAX_CHANCE,
     )
-    return Window(size, n, x, x / n, distinct, chance, met)
+    return Window(size, requests, events, events / requests, distinct, chance, met)
 
 
-def _fifths(requests: Ints, events: Ints, size: int) -> list[tuple[int, int]]:
-    """(requests, events) of each fifth of the window; slots before the first one are empty."""
-    edges = np.linspace(0, size, FIFTHS + 1).round().astype(int) - (size - len(requests))
-    edges = np.clip(edges, 0, len(requests))
-    return [(int(requests[a:b].sum()), int(events[a:b].sum())) for a, b in pairwise(edges.tolist())]
+def fired(windows: Sequence[Window]) -> Window | None:
+    """The shortest window that meets all conditions; None when none does."""
+    return next((w for w in windows if w.fires), None)
 
 
-def _first_rate(fifths: Sequence[tuple[int, int]]) -> float:
-    n, x = next(((n, x) for n, x in fifths if n), (1, 0))
-    return x / n
+def blind(requests: Ints, *, duration: int) -> bool:
+    """Whether there was no request at all within the last D.
 
-
-def _rate_without_worst(fifths: Sequence[tuple[int, int]]) -> float:
-    """The rate without the two fifths of most events; 0 when nothing is left."""
-    rest = sorted(fifths, key=lambda fifth: fifth[1])[:-2]
-    n = sum(fifth[0] for fifth in rest)
-    return sum(fifth[1] for fifth in rest) / n if n else 0.0
-
-
-def _distinct(buckets: Sequence[int], events: Ints) -> int:
-    union = 0
-    for i in np.flatnonzero(events).tolist():
-        union |= buckets[i]
-    return union.bit_count()
-
-
-def binomial_tail(x: float, n: float, p: float) -> float:
-    """P(Bin(n, p) >= x), continued to real x and n by the incomplete beta function."""
-    if x <= 0:
-        return 1.0
-    return betainc(x, max(n, x) - x + 1, p)
-
-
-def poisson_tail(x: float, mean: float) -> float:
-    """P(Poisson(mean) >= x)."""
-    return 1.0 if x <= 0 else gammainc(x, mean)
+    Where traffic is due, gates freeze and an alarm goes out; it is no reason to roll back.
+    """
+    return not bool(requests[-duration:].any())
 
 
 def literal(requests: Ints, events: Ints, *, duration: int, limit: float) -> bool:
     """The plain reading: the pooled rate over the last D is above the limit, one request enough."""
     n, x = int(requests[-duration:].sum()), int(events[-duration:].sum())
-    return n > 0 and x / n > limit
+    return n > 0 and x > limit * n
+
+
+def binomial_tail(x: float, n: float, p: float) -> float:
+    """P(Bin(n, p) >= x), continued to real x and n: I_p(x, n - x + 1) (DLMF 8.17.5)."""
+    return 1.0 if x <= 0 else betainc(x, n - x + 1, p)
+
+
+def poisson_tail(x: int, mean: float) -> float:
+    """P(Poisson(mean) >= x) (DLMF 8.4.10)."""
+    return 1.0 if x <= 0 else gammainc(x, mean)
