@@ -56,7 +56,7 @@ def mood(draw: random.Random) -> Mood:
     """One guest's mood."""
     return Mood(
         leaves=draw.random() < 0.06,
-        calls_staff=draw.random() < 0.05,
+        calls_staff=draw.random() < 0.35,
         tells=draw.random(),
         pleased=draw.random(),
         complains=draw.random(),
