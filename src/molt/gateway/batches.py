@@ -65,6 +65,7 @@ class Draft:
         self._seen += evidence.seen[: MOST_SEEN - len(self._seen)]
         self._violations += evidence.violations[: MOST_VIOLATIONS - len(self._violations)]
         self.versions |= evidence.versions
+        self.lost += evidence.lost
 
     def move_to(self, batch: Batch) -> None:
         """Fill `batch`; what does not fit stays for the next one."""

@@ -14,7 +14,7 @@ class Generations(Generic[K, V]):
 
     Entries live in a young and an old generation. Whatever is touched moves to the young one; after
     `span` seconds, or when the young one is full, the old one is forgotten and the young one grows
-    old. So an entry is kept for one to two spans after its last touch, and under a flood of new
+    old. So an entry is kept for one to three spans after its last touch, and under a flood of new
     keys the ones untouched for longest go first.
     """
 

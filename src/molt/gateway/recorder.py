@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+import structlog
+
 from molt.core.assignment import CANDIDATE
 from molt.core.evidence import BucketSums, Seen, Slot, Violation
 from molt.gateway.audit_records import AuditRecords, Hashes
@@ -19,6 +21,8 @@ from molt.gateway.tallies import Tallies
 from molt.ports import AuditSink
 from molt.wire.exchange import Exchange
 
+log = structlog.get_logger(__name__)
+
 SLICE_SECONDS: Final = 0.001
 _CHUNK: Final = 16
 QUIET_SECONDS: Final = 5.0
@@ -27,13 +31,15 @@ MOST_SEEN: Final = 100_000
 
 
 class Evidence(NamedTuple):
-    """What was folded since the last batch. `versions` are per rollout."""
+    """What was folded since the last batch. `versions` are per rollout; `lost` is how many
+    exchanges could not be folded."""
 
     slots: list[Slot]
     sums: list[BucketSums]
     seen: list[Seen]
     violations: list[Violation]
     versions: dict[str, str]
+    lost: int = 0
 
 
 class Recorder:
@@ -68,6 +74,7 @@ class Recorder:
         self._violations: list[Violation] = []
         self._versions: dict[str, str] = {}
         self._last_error = float("-inf")
+        self._lost = 0
 
     # --- the hot path
 
@@ -98,7 +105,7 @@ class Recorder:
     @property
     def has_evidence(self) -> bool:
         """Whether `take` would give anything."""
-        return bool(self._tallies or self._versions)
+        return bool(self._tallies or self._versions or self._lost)
 
     def fold(self, seconds: float = SLICE_SECONDS) -> bool:
         """Fold for about `seconds`; True when nothing is left."""
@@ -108,7 +115,12 @@ class Recorder:
         while self._folded < len(pending):
             exchange = pending[self._folded]
             self._folded += 1
-            self._fold_one(exchange, exchange.finished + offset)
+            try:
+                self._fold_one(exchange, exchange.finished + offset)
+            except Exception:
+                # Our own defect: it must not take the other observations with it.
+                self._lost += 1
+                log.exception("observation_lost", path=exchange.target)
             if not self._folded % _CHUNK and self._monotonic() >= until:
                 break
         if self._folded < len(pending):
@@ -120,8 +132,8 @@ class Recorder:
     def take(self) -> Evidence:
         """What was folded since the last call."""
         slots, sums = self._tallies.take()
-        taken = Evidence(slots, sums, self._seen, self._violations, self._versions)
-        self._seen, self._violations, self._versions = [], [], {}
+        taken = Evidence(slots, sums, self._seen, self._violations, self._versions, self._lost)
+        self._seen, self._violations, self._versions, self._lost = [], [], {}, 0
         return taken
 
     def sweep(self) -> None:
