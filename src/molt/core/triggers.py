@@ -94,6 +94,9 @@ def _sustained(
         f"{show_duration(timedelta(seconds=shown.slots * step))}, limit {show_fraction(limit)}"
     )
     fires = literal if trigger.rule == "literal" else shown.fires
+    if fires and since is not None and scene.now - since < trigger.for_:
+        # What a halving or a resume should mend gets as long as the plan says before it counts.
+        return Ruling(name, "wait", f"{text}; not watched for {span} yet", numbers)
     return Ruling(name, "fail" if fires else "pass", text, numbers)
 
 
