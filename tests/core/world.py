@@ -1,14 +1,26 @@
 """What the tests of the core stand on: plans, a rollout with its log, and evidence by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import msgspec
+import numpy as np
 from ruamel.yaml import YAML
 
+from molt.core.assignment import CANDIDATE, CONTROL, Arm
+from molt.core.book import Book
+from molt.core.decide import decide, enter
+from molt.core.events import AnyEvent, RolloutStarted, Ruling
+from molt.core.evidence import LIVE, BucketSums, Outcome, Slot, SlotKey, SumsKey
 from molt.core.playbook import Playbook
+from molt.core.rollout import Rollout, evolve
+from molt.core.scene import Scene
+from molt.core.snapshot import latency_cuts
+
+from .traffic import Gathered, Load, Place, gather
 
 T0 = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 """A Monday morning, on a slot's edge."""
@@ -39,3 +51,111 @@ def plan(*phases: tuple[str, Sequence[dict[str, Any]]], **more: Any) -> Playbook
         "triggers": [t.model_dump(mode="json", by_alias=True) for t in wf11().triggers],
     }
     return Playbook.model_validate(data | more)
+
+
+class World:
+    """One rollout with its log, its evidence and a clock that is moved by hand."""
+
+    def __init__(self, playbook: Playbook, *, seed: int = 1) -> None:
+        self.playbook = playbook
+        self.now = T0
+        self.log: list[AnyEvent] = []
+        self.rollout = Rollout()
+        self.book = Book(playbook.timing.slot.total_seconds())
+        self.rng = np.random.default_rng(seed)
+
+    @property
+    def scene(self) -> Scene:
+        """What a decision gets now."""
+        return Scene(self.rollout, self.playbook, self.book, self.now)
+
+    def apply(self, *events: AnyEvent) -> None:
+        """Append `events`."""
+        for event in events:
+            self.rollout = evolve(self.rollout, event)
+            self.log.append(event)
+
+    def begin(self) -> "World":
+        """Start in the first step."""
+        self.apply(
+            RolloutStarted(
+                at=self.now,
+                rollout="r1",
+                playbook=self.playbook.canonical(),
+                playbook_hash=self.playbook.hash(),
+                salt="salt",
+                statistics_salt="other",
+                agents=tuple(self.playbook.agents),
+            )
+        )
+        self.apply(enter(self.scene, self.playbook.phases[0], 0))
+        return self
+
+    def at_step(self, phase: str, index: int = 0) -> "World":
+        """Put it into a step, whatever the gates say."""
+        self.apply(enter(self.scene, self.playbook.phase(phase), index))
+        return self
+
+    def decide(self) -> list[AnyEvent]:
+        """Decide once, and append what follows."""
+        events = decide(self.scene)
+        self.apply(*events)
+        return events
+
+    def do(self, command: Callable[..., list[AnyEvent]], *args: Any, **more: Any) -> list[AnyEvent]:
+        """Carry out what `ann` asks for."""
+        events = command(self.scene, *args, **{"by": "ann", **more})
+        self.apply(*events)
+        return events
+
+    def serve(
+        self,
+        length: timedelta,
+        candidate: Load | None = None,
+        control: Load | None = None,
+        *,
+        every: timedelta = MINUTE,
+        advance: bool = True,
+    ) -> "World":
+        """Let traffic come in for `length`, and time pass."""
+        mode = self.scene.mode
+        for arm, load in ((CANDIDATE, candidate), (CONTROL, control)):
+            if load is not None:
+                place = Place("r1", self.rollout.epoch, arm, mode if arm == CANDIDATE else LIVE)
+                cuts = latency_cuts(self.rollout, self.playbook)
+                self.take(gather(self.rng, place, load, self.now, length, cuts=cuts, every=every))
+        if advance:
+            self.now += length
+        return self
+
+    def take(self, gathered: Gathered) -> None:
+        """Fold evidence in."""
+        for slot in gathered.slots:
+            self.book.add_slot(slot)
+        for sums in gathered.sums:
+            self.book.add_sums(sums)
+        self.book.add_seen(gathered.seen)
+
+    def wait(self, length: timedelta) -> "World":
+        """Let time pass."""
+        self.now += length
+        return self
+
+    def violate(self) -> None:
+        """One forbidden tool call."""
+        key = SlotKey("r1", self.rollout.epoch, "guest", CANDIDATE, self.scene.mode, 0)
+        start = int(self.now.timestamp()) // 10 * 10
+        self.book.add_slot(Slot(msgspec.structs.replace(key, start=start), violations=1))
+
+    def report(self, kind: str, count: int, arm: Arm = CANDIDATE) -> None:
+        """So many outcomes happened just now."""
+        key = SumsKey("r1", self.rollout.epoch, 0, "guest", arm, LIVE)
+        buckets = {b: float(n) for b, n in enumerate(np.bincount(range(count))) if n}
+        self.book.add_sums(BucketSums(key, {kind: buckets}))
+        outcome = Outcome(id="o", subject="s", kind=kind, at=self.now)
+        self.book.add_outcomes([(outcome, arm, self.rollout.epoch)] * count)
+
+
+def verdicts(rulings: Sequence[Ruling]) -> dict[str, str]:
+    """Name to verdict."""
+    return {ruling.name: ruling.verdict for ruling in rulings}
