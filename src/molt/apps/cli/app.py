@@ -46,9 +46,9 @@ COMMANDS: Final = (
     Entry("flags", "molt.apps.cli.facts", FACTS, "Show the flags that decide every request."),
     Entry("assign", "molt.apps.cli.assigning", FACTS, "Say which arm a subject gets, and why."),
     Entry("outcome", "molt.apps.cli.facts", FACTS, "Report a business event of a subject."),
-    Entry("history", "molt.apps.cli.records", RECORD, "Show the event log of a rollout."),
+    Entry("history", "molt.apps.cli.history", RECORD, "Show the event log of a rollout."),
     Entry("incident", "molt.apps.cli.incidents", RECORD, "List, show, note and close incidents."),
-    Entry("audit", "molt.apps.cli.records", RECORD, "Export and verify the audit log."),
+    Entry("audit", "molt.apps.cli.audit", RECORD, "Export and verify the audit log."),
     Entry("token", "molt.apps.cli.tokens", INSTALLATION, "Add, list and revoke API tokens."),
     Entry("version", "molt.apps.cli.about", INSTALLATION, "Show the version."),
 )

@@ -101,7 +101,8 @@ def _running(rollout: str | None, agent: str | None, connection: tuple[str | Non
     from molt.apps.cli.client import connect
     from molt.core.flags import Flags
 
-    found = connect(*connection).get("/flags")["flags"]
+    with connect(*connection) as api:
+        found = api.get("/flags")["flags"]
     covered = msgspec.convert(found, Flags).rollouts if found else ()
     if not covered:
         raise NotHeld(

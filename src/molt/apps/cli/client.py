@@ -36,7 +36,7 @@ def configured_url() -> str | None:
 
 
 class Api:
-    """Calls below `/api/v1`. Every call raises what `molt.apps.cli.exits` knows."""
+    """Calls below `/api/v1`, within `with`. Every call raises what `molt.apps.cli.exits` knows."""
 
     def __init__(self, url: str, token: str | None) -> None:
         parts = urlsplit(url)
@@ -52,6 +52,12 @@ class Api:
             verify=parts.scheme == "https",
         )
         self._token_given = bool(token)
+
+    def __enter__(self) -> "Api":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON answer to a GET; query values of None are left out."""
@@ -107,6 +113,8 @@ class Api:
         """The answer when it is a success; else raises the error that it carries."""
         if answer.is_success:
             return answer
+        if answer.status_code == 500:
+            raise Unreachable(f"{self.url} failed to answer (500); its log says why")
         try:
             body = answer.json()
         except ValueError:

@@ -27,7 +27,8 @@ def flags(url: Url = None, token: Token = None, as_json: Json = False) -> None:
     With the operator's bounds, within which the rollouts move, and the version that each gateway
     has applied.
     """
-    found = connect(url, token).get("/flags")
+    with connect(url, token) as api:
+        found = api.get("/flags")
     if as_json:
         print_json(found)
         return
@@ -108,7 +109,8 @@ def outcome(
         "agent": agent,
         "rollout": rollout,
     }
-    counts = connect(url, token).post("/outcomes", body)
+    with connect(url, token) as api:
+        counts = api.post("/outcomes", body)
     if as_json:
         print_json({"id": body["id"], **counts})
     else:

@@ -31,7 +31,8 @@ def list_incidents(
     as_json: Json = False,
 ) -> None:
     """List incidents, oldest first."""
-    found = [i for i in connect(url, token).get("/incidents") if i["open"] or not only_open]
+    with connect(url, token) as api:
+        found = [i for i in api.get("/incidents") if i["open"] or not only_open]
     if as_json:
         print_json(found)
     elif not found:
@@ -58,11 +59,11 @@ def show(incident: Incident, url: Url = None, token: Token = None, as_json: Json
 
     With --json its record: ruling, numbers, and how far the rollback procedure has come.
     """
-    api = connect(url, token)
-    if as_json:
-        print_json(api.get(at("incidents", incident)))
-        return
-    page = api.text(at("incidents", incident, "timeline"))
+    with connect(url, token) as api:
+        if as_json:
+            print_json(api.get(at("incidents", incident)))
+            return
+        page = api.text(at("incidents", incident, "timeline"))
     if not sys.stdout.isatty():
         typer.echo(page)
         return
@@ -80,7 +81,8 @@ def note(
     as_json: Json = False,
 ) -> None:
     """Add to an incident's timeline."""
-    found = connect(url, token).post(at("incidents", incident, "notes"), {"text": text})
+    with connect(url, token) as api:
+        found = api.post(at("incidents", incident, "notes"), {"text": text})
     if as_json:
         print_json(found)
     else:
@@ -95,7 +97,8 @@ def close(
     as_json: Json = False,
 ) -> None:
     """Close an incident with its cause."""
-    found = connect(url, token).post(at("incidents", incident, "close"), {"cause": cause})
+    with connect(url, token) as api:
+        found = api.post(at("incidents", incident, "close"), {"cause": cause})
     if as_json:
         print_json(found)
     else:

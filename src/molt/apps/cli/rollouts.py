@@ -26,8 +26,8 @@ def _command(
     as_json: bool,
 ) -> None:
     """Ask for `verb` on the rollout that is meant, and show where that led."""
-    api = connect(*connection)
-    changed(api.post(at("rollouts", pick(api, rollout), verb), body), as_json)
+    with connect(*connection) as api:
+        changed(api.post(at("rollouts", pick(api, rollout), verb), body), as_json)
 
 
 def start(
@@ -70,7 +70,8 @@ def start(
         "reason": reason,
         "waive": waive or None,
     }
-    changed(connect(url, token).post("/rollouts", body), as_json)
+    with connect(url, token) as api:
+        changed(api.post("/rollouts", body), as_json)
 
 
 def _plan(name_or_path: str) -> dict[str, str]:
@@ -172,10 +173,10 @@ def rollback(
 
     Opens an incident and runs the rollback procedure.
     """
-    api = connect(url, token)
-    chosen = pick(api, rollout)
-    confirm(f"Roll back {chosen} to 0% now?", yes)
-    changed(api.post(at("rollouts", chosen, "rollback"), {"reason": reason}), as_json)
+    with connect(url, token) as api:
+        chosen = pick(api, rollout)
+        confirm(f"Roll back {chosen} to 0% now?", yes)
+        changed(api.post(at("rollouts", chosen, "rollback"), {"reason": reason}), as_json)
 
 
 def abort(
@@ -190,10 +191,10 @@ def abort(
 
     All traffic goes to control; the rollout cannot be resumed.
     """
-    api = connect(url, token)
-    chosen = pick(api, rollout)
-    confirm(f"End {chosen} for good, with all traffic on control?", yes)
-    changed(api.post(at("rollouts", chosen, "abort"), {"reason": reason}), as_json)
+    with connect(url, token) as api:
+        chosen = pick(api, rollout)
+        confirm(f"End {chosen} for good, with all traffic on control?", yes)
+        changed(api.post(at("rollouts", chosen, "abort"), {"reason": reason}), as_json)
 
 
 def note(

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -38,11 +38,10 @@ def status(
     alarms. Several rollouts are listed (with --json as an array). Without a terminal, lines: with
     --watch one for each change, with --json one object a look.
     """
-    api = connect(url, token)
-    if watch:
-        _watch(api, pick(api, rollout), interval, as_json)
-        return
-    states = [api.get(at("rollouts", rollout))] if rollout else api.get("/rollouts")
+    with connect(url, token) as api:
+        if watch:
+            _watch(api, pick(api, rollout), interval, as_json)
+        states = [api.get(at("rollouts", rollout))] if rollout else api.get("/rollouts")
     if not states:
         raise OperatorError("There is no rollout yet; start one: molt start")
     live = [s for s in states if s["phase"] != "aborted"] or states
@@ -81,8 +80,8 @@ def _print_all(states: list[State]) -> None:
     print_table(columns, rows)
 
 
-def _watch(api: Api, rollout: str, interval: float, as_json: bool) -> None:
-    """Look again and again; a Molt that does not answer is waited for."""
+def _watch(api: Api, rollout: str, interval: float, as_json: bool) -> NoReturn:
+    """Look again and again until Ctrl-C; a Molt that does not answer is waited for."""
     show = _Live() if sys.stdout.isatty() and not as_json else _Lines(as_json)
     with show:
         while True:

@@ -1,4 +1,4 @@
-"""`molt history` and `molt audit`: what happened, and the proof that the record is whole."""
+"""`molt audit`: the record of every request and decision, and the proof that it is whole."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,81 +9,19 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 import typer
 
-from molt.apps.cli.client import Api, at, connect, pick
+from molt.apps.cli.client import connect
 from molt.apps.cli.exits import NotHeld
-from molt.apps.cli.options import Json, Rollout, Token, Url, instant
-from molt.apps.cli.show import moment, print_json, print_table
-
-PAGE = 1000
+from molt.apps.cli.options import Json, Token, Url, instant
+from molt.apps.cli.show import print_json
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command and the group."""
-    app.command()(history)
+    """Add the group."""
     group = typer.Typer(no_args_is_help=True)
     for command in (export, verify):
         group.command()(command)
     app.add_typer(group, name="audit", help="Export and verify the audit log.")
 
-
-def history(
-    rollout: Rollout = None,
-    after: Annotated[int, typer.Option(min=0, help="Only records behind this number.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
-    url: Url = None,
-    token: Token = None,
-    as_json: Json = False,
-) -> None:
-    """Show the event log of a rollout.
-
-    Every fact with its number, time, author and reason. --json adds the chained hash.
-    """
-    api = connect(url, token)
-    records = _records(api, pick(api, rollout), after, limit)
-    if as_json:
-        print_json(records)
-    else:
-        columns = ("seq", "time (UTC)", "who", "what", "detail")
-        print_table(columns, [_row(record) for record in records])
-
-
-def _records(api: Api, rollout: str, after: int, limit: int | None) -> list[dict[str, Any]]:
-    """All records that are asked for, page by page."""
-    found: list[dict[str, Any]] = []
-    while limit is None or len(found) < limit:
-        size = PAGE if limit is None else min(PAGE, limit - len(found))
-        page = api.get(at("rollouts", rollout, "history"), after=after, limit=size)
-        found += page
-        if len(page) < size:
-            break
-        after = page[-1]["seq"]
-    return found
-
-
-def _row(record: dict[str, Any]) -> tuple[object, ...]:
-    return record["seq"], moment(record["at"]), record["by"], record["type"], detail(record)
-
-
-def detail(record: dict[str, Any]) -> str:
-    """What one event says beside when, who and what it was."""
-    parts = [record["reason"]] if record.get("reason") else []
-    shown = {k: v for k, v in record.items() if k not in HIDDEN and v not in (None, "", [], {})}
-    parts += [f"{name} {value}" for name, value in shown.items() if not isinstance(value, list)]
-    if rulings := record.get("rulings"):
-        parts.append(", ".join(f"{r['name']} {r['verdict']}" for r in rulings))
-    return "; ".join(parts)
-
-
-HIDDEN = frozenset(
-    {
-        *("seq", "hash", "at", "by", "type", "reason", "rulings", "ruling"),
-        *("playbook", "playbook_hash", "salt", "statistics_salt", "detail", "quiet_until"),
-    }
-)
-"""Fields of events that are too long for a line, or have a column of their own; JSON has them."""
-
-
-# --- audit
 
 Directory = Annotated[
     Path | None,
@@ -130,7 +68,11 @@ def export(
         "end": end.isoformat() if end else None,
         "format": form,
     }
-    with connect(url, token).download("/audit/export", **query) as pieces, _target(output) as out:
+    with (
+        connect(url, token) as api,
+        api.download("/audit/export", **query) as pieces,
+        _target(output) as out,
+    ):
         _copy(pieces, out)
 
 
@@ -166,7 +108,8 @@ def verify(
     if directory is not None:
         report = _verify_offline(directory)
     else:
-        report = connect(url, token).get("/audit/verify")
+        with connect(url, token) as api:
+            report = api.get("/audit/verify")
     if as_json:
         print_json(report)
     elif report["ok"]:

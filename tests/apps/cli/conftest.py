@@ -1,0 +1,223 @@
+"""A real control API on a real port, and `molt` as a user calls it."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
+import uvicorn
+from molt.adapters.clocks import SystemClock
+from molt.adapters.env_file import EnvFile
+from molt.adapters.memory import MemoryStore
+from molt.adapters.sql.values import ApiToken
+from molt.apps.api.app import Parts, create_app
+from molt.apps.api.auth import token_hash
+from molt.apps.api.hub import Hub
+from molt.apps.cli.app import app
+from molt.control.controller import Controller, Stores
+from molt.control.operator_flags import OperatorFlags
+from molt.core.evidence import Head
+from molt.core.flags import Bounds
+from molt.core.playbook import Cost
+from molt.ports import Delivery, Notice
+from typer.testing import CliRunner
+
+T = TypeVar("T")
+
+TOKENS = {role: f"molt_token-of-{role}" for role in ("viewer", "operator", "approver", "admin")}
+
+PLAYBOOK = """\
+molt: 1
+name: tiny
+title: Two steps
+agents:
+  guest: {tools: {allow: [menu_search]}}
+phases:
+  - name: canary
+    steps:
+      - {share: 10, hold: 1s, gates: [{kind: approval}]}
+  - name: progressive
+    steps:
+      - {share: 50, hold: 1h, gates: [{kind: no_violation}]}
+metrics:
+  orders: {of: order_completed, per: [order_completed, cart_abandoned], better: higher, binary: true}
+triggers:
+  - {kind: violation, action: roll_back}
+"""
+
+
+class SteppingClock(SystemClock):
+    """The system's clock, moved ahead by hand."""
+
+    ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+class Silent:
+    """A notifier for nobody."""
+
+    async def notify(self, notice: Notice) -> Delivery:
+        return Delivery(True, "nobody")
+
+
+class Sink:
+    """An audit chain of nothing."""
+
+    def append(self, record: object) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def head(self) -> Head:
+        return Head("control", 0, "")
+
+
+class Server:
+    """The control API of `molt.apps.api` over a store in memory, in a thread of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = SteppingClock()
+        self.store = MemoryStore(now=self.clock.now)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://127.0.0.1:{}".format(self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        self._thread.start()
+        self.call(self._open())
+
+    async def _open(self) -> None:
+        hub = Hub(self.clock)
+        self.controller = Controller(
+            Stores(self.store, self.store, self.store),
+            clock=self.clock,
+            operator=OperatorFlags(Bounds(), EnvFile(self.folder / "flags.env")),
+            sink=hub,
+            notifier=Silent(),
+            hash_subject=lambda subject: f"hash-of-{subject}",
+        )
+        await self.controller.start()
+        for role, token in TOKENS.items():
+            await self.store.tokens.add(ApiToken(role, role, token_hash(token), datetime.now(UTC)))
+        parts = Parts(
+            controller=self.controller,
+            hub=hub,
+            store=self.store,
+            tokens=self.store.tokens,
+            clock=self.clock,
+            audit=Sink(),
+            audit_dir=self.folder / "audit",
+            gateway_key="gateway-key",
+            hash_subject=lambda subject: f"hash-of-{subject}",
+            verify_run=lambda token: None,
+            cost=Cost(),
+        )
+        config = uvicorn.Config(
+            create_app(parts), log_config=None, ws="none", lifespan="off", loop="none"
+        )
+        self._server = uvicorn.Server(config)
+        self._serving = asyncio.ensure_future(self._server._serve([self._socket]))
+        while not self._server.started:
+            await asyncio.sleep(0.005)
+
+    def call(self, work: Awaitable[T]) -> T:
+        """Run `work` in the server's loop."""
+
+        async def await_it() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(await_it(), self._loop).result(20)
+
+    def later(self, **span: float) -> None:
+        """Let time pass, and look at every rollout once."""
+        self.clock.ahead += timedelta(**span)
+        self.call(self.controller.tick())
+
+    def stop(self) -> None:
+        async def end() -> None:
+            self._server.should_exit = self._server.force_exit = True
+            await self._serving
+            await self.controller.close()
+
+        self.call(end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(20)
+        self._loop.close()
+
+
+class Ran(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Molt:
+    """`molt` against one server, with the token of a role."""
+
+    def __init__(self, url: str) -> None:
+        self.environ: dict[str, str | None] = {"MOLT_URL": url, "MOLT_TOKEN": TOKENS["admin"]}
+
+    def __call__(self, *args: object, input: str | bytes = "", **environ: str | None) -> Ran:
+        result = CliRunner().invoke(
+            app,
+            [str(a) for a in args],
+            input=input,
+            env={**self.environ, **environ},
+            prog_name="molt",
+            catch_exceptions=False,
+        )
+        return Ran(result.exit_code, result.stdout, result.stderr)
+
+    def json(self, *args: object, **environ: str | None) -> Any:
+        """The JSON that a successful command prints."""
+        import json
+
+        ran = self(*args, "--json", **environ)
+        assert ran.code == 0, ran
+        return json.loads(ran.out)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def molt(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Molt:
+    monkeypatch.chdir(tmp_path)
+    return Molt(server.url)
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Molt:
+    """`molt` where no Molt runs."""
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return Molt(f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture
+def playbook(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(PLAYBOOK, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def started(molt: Molt, playbook: Path) -> Molt:
+    """`molt` with a rollout of two steps, in its first."""
+    assert molt("start", playbook).code == 0
+    return molt
