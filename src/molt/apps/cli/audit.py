@@ -1,15 +1,16 @@
 """`molt audit`: the record of every request and decision, and the proof that it is whole."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 import typer
 
 from molt.apps.cli.client import connect
+from molt.apps.cli.data_dir import AUDIT, part, with_store
 from molt.apps.cli.exits import NotHeld
 from molt.apps.cli.options import Json, Token, Url, instant
 from molt.apps.cli.show import print_json
@@ -61,7 +62,7 @@ def export(
     form = "jsonl" if as_json else form
     if directory is not None:
         with _target(output) as out:
-            _copy(_offline(directory, start, end, form), out)
+            out.writelines(_offline(directory, start, end, form))
         return
     query = {
         "start": start.isoformat() if start else None,
@@ -73,11 +74,17 @@ def export(
         api.download("/audit/export", **query) as pieces,
         _target(output) as out,
     ):
-        _copy(pieces, out)
+        out.writelines(pieces)
 
 
-def _copy(pieces: Iterable[bytes], out: BinaryIO) -> None:
-    out.writelines(pieces)
+def _offline(
+    directory: Path, start: datetime | None, end: datetime | None, form: Literal["jsonl", "csv"]
+) -> Iterator[bytes]:
+    from molt.adapters.audit_files import export_lines
+
+    until = end or datetime.now(UTC)
+    since = start or until - timedelta(days=1)
+    return export_lines(part(directory, AUDIT), since, until, form)
 
 
 @contextmanager
@@ -114,12 +121,14 @@ def verify(
         print_json(report)
     elif report["ok"]:
         typer.echo(f"the whole chain holds: {report['records']} records")
+    for writer in report["unanchored"]:
+        typer.echo(f"molt: no head is kept of {writer}: its tail cannot be proven", err=True)
     if not report["ok"]:
-        raise NotHeld(f"the audit log is not whole: {_bad(report['first_bad'])}")
+        raise NotHeld(f"the audit log is not whole: {report['first_bad']['text']}")
 
 
-def _bad(first: dict[str, Any] | None) -> str:
-    """The first bad record in a line."""
-    if first is None:
-        return "see --json"
-    return ", ".join(f"{name} {value}" for name, value in first.items() if value is not None)
+def _verify_offline(directory: Path) -> dict[str, Any]:
+    from molt.adapters.audit_files import verify as prove
+
+    heads = with_store(directory, lambda store: store.heads())
+    return prove(part(directory, AUDIT), heads).as_data()

@@ -1,27 +1,17 @@
 """`molt token`: who may call the control API. Works on the data directory, not over the API."""
 
-import asyncio
-import os
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
 
 from molt.apps.cli.asking import confirm
-from molt.apps.cli.client import CONFIG
+from molt.apps.cli.data_dir import configured, with_store
 from molt.apps.cli.options import Json, Yes
 from molt.apps.cli.show import moment, print_json, print_table
 from molt.core.errors import OperatorError
-
-if TYPE_CHECKING:
-    from molt.adapters.sql.people import Tokens
-
-T = TypeVar("T")
-
-DATABASE = "molt.db"
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +73,7 @@ def add(
     token = new_token()
     until = now + expires if expires else None
     kept = ApiToken(name, role, token_hash(token), now, until)
-    _with_tokens(directory, lambda tokens: tokens.add(kept))
+    with_store(directory or configured(), lambda store: store.tokens.add(kept))
     if as_json:
         print_json({"name": name, "role": role, "expires_at": until, "token": token})
         return
@@ -94,7 +84,8 @@ def add(
 def list_tokens(directory: Directory = None, as_json: Json = False) -> None:
     """List the tokens, by name: never the tokens themselves."""
     now = datetime.now(UTC)
-    rows = [_shown(t, now) for t in _with_tokens(directory, lambda tokens: tokens.list())]
+    kept = with_store(directory or configured(), lambda store: store.tokens.list())
+    rows = [_shown(token, now) for token in kept]
     if as_json:
         print_json(rows)
         return
@@ -119,43 +110,14 @@ def revoke(
     name: Name, directory: Directory = None, yes: Yes = False, as_json: Json = False
 ) -> None:
     """End a token now."""
-    known = _with_tokens(directory, lambda tokens: tokens.list())
+    folder = directory or configured()
+    known = with_store(folder, lambda store: store.tokens.list())
     live = [t.name for t in known if t.live(datetime.now(UTC))]
     if name not in live:
         raise OperatorError(f"No live token {name!r}; known: {', '.join(live) or 'none'}")
     confirm(f"Revoke the token of {name} now?", yes)
-    _with_tokens(directory, lambda tokens: tokens.revoke(name))
+    with_store(folder, lambda store: store.tokens.revoke(name))
     if as_json:
         print_json({"name": name, "revoked": True})
     else:
         typer.echo(f"{name}: revoked")
-
-
-def _with_tokens(directory: Path | None, use: "Callable[[Tokens], Awaitable[T]]") -> T:
-    """What `use` gives for the tokens of the data directory."""
-    from molt.adapters.sql.store import SqlStore
-
-    async def work() -> T:
-        async with await SqlStore.open(database(directory)) as store:
-            return await use(store.tokens)
-
-    return asyncio.run(work())
-
-
-def database(directory: Path | None) -> Path:
-    """The database of the data directory that is meant; raises `OperatorError` if there is none."""
-    folder = directory or _configured()
-    path = folder / DATABASE
-    if not path.is_file():
-        raise OperatorError(
-            f"{path}: no such file. Start `molt serve` once, or name its data directory: --dir"
-        )
-    return path
-
-
-def _configured() -> Path:
-    if not CONFIG.is_file():
-        return Path("molt-data")
-    from molt.apps.settings import load_settings
-
-    return load_settings(CONFIG, os.environ).data
