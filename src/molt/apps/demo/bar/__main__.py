@@ -53,10 +53,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _existing_system(options: argparse.Namespace) -> None:
-    from molt.apps.demo.bar.existing import existing_system
+    from molt.apps.demo.bar.existing import ExistingSystem
     from molt.apps.demo.bar.serving import Latency, serve
 
-    app = existing_system(options.data / "existing-system.db", Latency(options.latency_ms))
+    app = ExistingSystem(options.data / "existing-system.db", Latency(options.latency_ms))
     serve(app, "existing-system", options.host, options.port)
 
 

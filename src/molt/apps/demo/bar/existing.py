@@ -4,14 +4,13 @@ Speaks both dialects. What it says and does follows from the same understanding 
 that the two differ as services and not as parsers.
 """
 
+import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+import msgspec
+from starlette.types import Receive, Scope, Send
 
 from molt.apps.demo.bar import dialects, voice
 from molt.apps.demo.bar.counter import Counter, drive_result
@@ -22,8 +21,14 @@ from molt.apps.demo.bar.sessions import Session, Sessions
 from molt.apps.demo.bar.store import Books
 
 
+COMPLETIONS: Final = re.compile(r"/agents/([^/]+)/v1/chat/completions")
+JSON: Final = b"application/json"
+MOST_BODY: Final = 1 << 20
+
+
 class ExistingSystem:
-    """The service over one database file."""
+    """The service over one database file, as a plain ASGI application: a framework would cost more
+    than all of the work."""
 
     def __init__(self, database: Path, latency: Latency) -> None:
         self._books = Books(database)
@@ -32,19 +37,29 @@ class ExistingSystem:
         self._latency = latency
         self._requests = 0
 
-    def app(self) -> Starlette:
-        """The ASGI application."""
-        return Starlette(
-            routes=[
-                Route("/functions/v1/agent-chat", self._chat, methods=["POST"]),
-                Route("/agents/{agent}/v1/chat/completions", self._completion, methods=["POST"]),
-                Route("/agents/{agent}/v1/models", self._models),
-                Route("/v1/models", self._models),
-                Route("/health", self._health),
-                Route("/stats", self._stats),
-            ],
-            exception_handlers={BadRequest: _refuse},
-        )
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        try:
+            status, content_type, body = await self._serve(scope, receive)
+        except BadRequest as error:
+            status, content_type, body = error.status, JSON, error.body
+        headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
+
+    async def _serve(self, scope: Scope, receive: Receive) -> tuple[int, bytes, bytes]:
+        path: str = scope["path"]
+        if scope["method"] == "POST":
+            self._requests += 1
+            if path == "/functions/v1/agent-chat":
+                return await self._chat(receive)
+            if match := COMPLETIONS.fullmatch(path):
+                return await self._completion(match[1], scope, receive)
+        elif path in ("/v1/models", "/health", "/stats"):
+            return 200, JSON, self._about(path)
+        raise BadRequest(f"there is no {scope['method']} {path} here", status=404)
 
     def answer(self, ask: Ask) -> Answer:
         """What the service says to one request, and what it did in its books."""
@@ -70,49 +85,40 @@ class ExistingSystem:
         except StopIteration as end:
             return Answer(end.value, session.id, done, model="rules")
 
-    async def _chat(self, request: Request) -> Response:
-        self._requests += 1
-        ask = dialects.read_chat(await request.body())
+    async def _chat(self, receive: Receive) -> tuple[int, bytes, bytes]:
+        ask = dialects.read_chat(await _body(receive))
         await self._latency.wait()
-        return _json(dialects.write_chat(self.answer(ask)))
+        return 200, JSON, dialects.write_chat(self.answer(ask))
 
-    async def _completion(self, request: Request) -> Response:
-        self._requests += 1
-        header = {
-            name: request.headers.get(name, "")
-            for name in ("x-session-id", "x-user-id", "x-venue-id")
-        }
-        ask = dialects.read_completion(request.path_params["agent"], await request.body(), header)
+    async def _completion(self, agent: str, scope: Scope, receive: Receive) -> tuple[int, bytes, bytes]:
+        header = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        ask = dialects.read_completion(agent, await _body(receive), header)
         await self._latency.wait()
-        answer = self.answer(ask)
+        answer, number = self.answer(ask), str(self._requests)
         if not ask.stream:
-            return _json(dialects.write_completion(answer, str(self._requests)))
-        chunks = dialects.Chunks(str(self._requests), answer.model, ask.include_usage)
-        body = b"".join(
-            chunks.text(piece) for piece in dialects.pieces(answer.content)
-        ) + chunks.end(answer)
-        return StreamingResponse(iter([body]), media_type="text/event-stream")
+            return 200, JSON, dialects.write_completion(answer, number)
+        chunks = dialects.Chunks(number, answer.model, ask.include_usage)
+        said = b"".join(chunks.text(piece) for piece in dialects.pieces(answer.content))
+        return 200, b"text/event-stream; charset=utf-8", said + chunks.end(answer)
 
-    async def _models(self, request: Request) -> Response:
-        return _json(dialects.models())
-
-    async def _health(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok", "service": "existing-system"})
-
-    async def _stats(self, request: Request) -> Response:
-        return JSONResponse(
-            {**self._books.counts(), "requests": self._requests, "sessions": len(self._sessions)}
-        )
+    def _about(self, path: str) -> bytes:
+        if path == "/v1/models":
+            return dialects.models()
+        if path == "/health":
+            return msgspec.json.encode({"status": "ok", "service": "existing-system"})
+        counts = self._books.counts()
+        return msgspec.json.encode({**counts, "requests": self._requests, "sessions": len(self._sessions)})
 
 
-def existing_system(database: Path, latency: Latency) -> Starlette:
-    """The service's ASGI application over `database`."""
-    return ExistingSystem(database, latency).app()
-
-
-def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
-
-
-async def _refuse(request: Request, error: Any) -> Response:
-    return Response(error.body, status_code=error.status, media_type="application/json")
+async def _body(receive: Receive) -> bytes:
+    """The whole body; raises `BadRequest` when the client goes away or sends too much."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise BadRequest("the client went away", status=499)
+        body += message.get("body", b"")
+        if len(body) > MOST_BODY:
+            raise BadRequest("the body is too large", status=413)
+        if not message.get("more_body", False):
+            return body

@@ -46,7 +46,7 @@ def serve(app: ASGIApp, service: str, host: str, port: int) -> None:
 
 async def _serve(app: ASGIApp, service: str, sock: socket.socket) -> None:
     config = uvicorn.Config(
-        app, http="httptools", ws="none", lifespan="on", log_level="warning", access_log=False,
+        app, http="httptools", ws="none", lifespan="auto", log_level="warning", access_log=False,
         server_header=False, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=3, backlog=1024,
     )  # fmt: skip
     server = _Server(config, service)
