@@ -26,7 +26,7 @@ from molt.core.events import (
     StepEntered,
 )
 from molt.core.evidence import LIVE, SHADOW
-from molt.core.playbook import PhasePlan
+from molt.core.playbook import Action, PhasePlan
 from molt.core.rollout import ACTIVE, WATCHED, Phase, Rollout
 from molt.core.scene import Scene
 from molt.core.stats import latency
@@ -53,17 +53,31 @@ def decide(scene: Scene, quiet_until: datetime | None = None) -> list[AnyEvent]:
 def worst(
     rulings: Sequence[triggers.TriggerRuling], rollout: Rollout
 ) -> triggers.TriggerRuling | None:
-    """The fired trigger with the strongest action that is not in force already."""
-    fired = [r for r in rulings if r.ruling.verdict == "fail" and not _in_force(r, rollout)]
+    """The fired trigger with the strongest action that is not in force already.
+
+    Its action is what can be done here: with no traffic there is nothing to halve but the climb to
+    pause, and half of the smallest share is none.
+    """
+    possible = [r._replace(action=_possible(r.action, rollout)) for r in rulings]
+    fired = [r for r in possible if r.ruling.verdict == "fail" and not _in_force(r, rollout)]
     return min(fired, key=lambda r: SEVERITY.index(r.action), default=None)
 
 
+def _possible(action: Action, rollout: Rollout) -> Action:
+    if action != "halve" or rollout.share / 2 >= SMALLEST_SHARE:
+        return action
+    return "roll_back" if rollout.share else "pause"
+
+
 def _in_force(fired: triggers.TriggerRuling, rollout: Rollout) -> bool:
-    """A pause or review that this trigger already caused and nobody has ended."""
+    """A pause or review that this trigger has caused since a person last resumed."""
     if fired.action not in ("pause", "review") or rollout.halt is None:
         return False
     return any(
-        i.trigger == fired.ruling.name and i.id == rollout.halt.incident for i in rollout.incidents
+        i.trigger == fired.ruling.name
+        and i.action == fired.action
+        and (rollout.window_since is None or i.opened_at >= rollout.window_since)
+        for i in rollout.incidents
     )
 
 
@@ -78,21 +92,18 @@ def fire(
     """Open the incident and do what the trigger says."""
     rollout, now = scene.rollout, scene.now
     incident, reason = incident_id(rollout), fired.ruling.reason
-    action = fired.action
-    if action == "halve" and rollout.share == 0:
-        action = "pause"
     opened = IncidentOpened(
         at=now,
         incident=incident,
         trigger=fired.ruling.name,
-        action=action,
+        action=fired.action,
         ruling=fired.ruling,
         reason=reason,
         quiet_until=quiet_until,
         detail=fired.detail,
     )
-    match action:
-        case "halve" if rollout.share / 2 >= SMALLEST_SHARE:
+    match fired.action:
+        case "halve":
             return [
                 opened,
                 Halved(
@@ -134,15 +145,22 @@ def _climb(scene: Scene) -> list[AnyEvent]:
         return fire(scene, triggers.TriggerRuling(back, "roll_back", {}), None)
     if rollout.halt and rollout.halt.kind != "question":
         return _changed(scene, rulings)
-    if any(r.verdict == "fail" for r in rulings):
-        return [*_changed(scene, rulings), _ask(scene, rulings, "a gate has failed")]
     if all(r.verdict == "pass" for r in rulings):
         if scene.held >= _due(scene):
             return [advance(scene, rulings)]
         return _changed(scene, rulings)
-    overdue = scene.held >= scene.step.max_hold and rollout.halt is None
-    asked = [_ask(scene, rulings, "gates still wait after the longest hold")] if overdue else []
-    return [*_changed(scene, rulings), *asked]
+    return [*_changed(scene, rulings), *_question(scene, rulings)]
+
+
+def _question(scene: Scene, rulings: Sequence[Ruling]) -> list[AnyEvent]:
+    """What a person must decide, asked once: a proven failure, or a wait beyond the longest hold."""
+    if scene.rollout.halt is not None:
+        return []
+    if any(r.verdict == "fail" for r in rulings):
+        return [_ask(scene, rulings, "a gate has failed")]
+    if scene.held >= scene.step.max_hold:
+        return [_ask(scene, rulings, "gates still wait after the longest hold")]
+    return []
 
 
 def _due(scene: Scene) -> timedelta:

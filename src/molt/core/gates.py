@@ -47,14 +47,16 @@ CRITICAL_ERROR: Final = "critical_error"
 def rule_all(scene: Scene) -> list[Ruling]:
     """A ruling for the hold and for every gate of the present step, in the order of the plan.
 
-    When there is no sight, or the sample ratio is broken, nothing may pass: all freeze to `wait`.
-    The approval is ruled last, since it counts only beside passed gates.
+    When there is no sight, or the sample ratio is broken, what was measured proves nothing either
+    way: all freeze to `wait`, and one more ruling says so.
     """
     frozen = scene.blind() or sample_ratio(scene)
     rulings = [hold(scene)]
+    if frozen:
+        rulings.append(Ruling("sight", "wait", frozen))
     for gate in scene.step.gates:
         for ruling in _RULES[type(gate)](scene, gate):
-            if frozen and ruling.verdict == "pass" and not isinstance(gate, ApprovalGate):
+            if frozen and ruling.verdict != "wait" and not isinstance(gate, ApprovalGate):
                 ruling = Ruling(ruling.name, "wait", f"frozen: {frozen}", ruling.numbers)
             rulings.append(ruling)
     return rulings
