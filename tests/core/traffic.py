@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from molt.core.assignment import Arm
+from molt.core.assignment import CANDIDATE, CONTROL, Arm
 from molt.core.evidence import BucketSums, Mode, Seen, Slot, SlotKey, SumsKey, Tally, over, value
 from molt.core.stats import latency
 
@@ -57,7 +57,6 @@ class Gathered(NamedTuple):
 
     slots: list[Slot]
     sums: list[BucketSums]
-    seen: list[Seen]
 
 
 def gather(
@@ -83,7 +82,7 @@ def gather(
     columns |= _outcomes(rng, n, load)
     when = np.sort(rng.random(n)) * (length / every)
     slots = _slots(place, load, start, every, when.astype(int), bucket, failed, took, paid, cuts)
-    return Gathered(slots, [_sums(place, bucket, columns)] if n else [], _seen(place, n))
+    return Gathered(slots, [_sums(place, bucket, columns)] if n else [])
 
 
 def _outcomes(rng: np.random.Generator, n: int, load: Load) -> dict[str, NDArray[np.float64]]:
@@ -146,9 +145,12 @@ def _tally(buckets: NDArray[np.int64]) -> Tally:
     return Tally(len(buckets), bits.to_bytes(32, "little"))
 
 
-def _seen(place: Place, n: int) -> list[Seen]:
-    """Everybody makes ten requests; only who is live is seen."""
-    if place.mode != "live":
-        return []
-    name = f"{place.epoch}-{place.arm}"
-    return [Seen(place.rollout, place.epoch, place.arm, f"{name}-{i}") for i in range(n // 10)]
+def newcomers(
+    rng: np.random.Generator, rollout: str, epoch: int, share: float, n: int
+) -> list[Seen]:
+    """So many subjects seen for the first time, split as `share` percent say."""
+    inside = rng.random(n) * 100 < share
+    return [
+        Seen(rollout, epoch, CANDIDATE if mine else CONTROL, f"{epoch}-{rng.integers(2**60)}")
+        for mine in inside.tolist()
+    ]

@@ -20,7 +20,7 @@ from molt.core.rollout import Rollout, evolve
 from molt.core.scene import Scene
 from molt.core.snapshot import latency_cuts
 
-from .traffic import Gathered, Load, Place, gather
+from .traffic import Gathered, Load, Place, gather, newcomers
 
 T0 = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 """A Monday morning, on a slot's edge."""
@@ -124,6 +124,10 @@ class World:
                 place = Place("r1", self.rollout.epoch, arm, mode if arm == CANDIDATE else LIVE)
                 cuts = latency_cuts(self.rollout, self.playbook)
                 self.take(gather(self.rng, place, load, self.now, length, cuts=cuts, every=every))
+        if control is not None and candidate is not None and 0 < self.rollout.share < 100:
+            n = int(control.requests * (length / HOUR) / 10)
+            epoch, share = self.rollout.epoch, self.rollout.share
+            self.book.add_seen(newcomers(self.rng, "r1", epoch, share, n))
         if advance:
             self.now += length
         return self
@@ -134,7 +138,6 @@ class World:
             self.book.add_slot(slot)
         for sums in gathered.sums:
             self.book.add_sums(sums)
-        self.book.add_seen(gathered.seen)
 
     def wait(self, length: timedelta) -> "World":
         """Let time pass."""
