@@ -165,7 +165,7 @@ class Molt:
         body = {
             "message": message,
             "agent_type": agent,
-            "context": {"venue_id": "bar-1", "user_id": user},
+            "context": {"venue_id": "venue-1", "user_id": user},
             **extra,
         }
         url = f"{self.gateway}/functions/v1/agent-chat"

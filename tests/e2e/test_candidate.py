@@ -81,7 +81,7 @@ def test_control_answers_when_the_candidate_fails_without_having_acted(
         answer = molt.ask("Show me your beers")
         assert answer.status_code == 200
         assert answer.headers["x-molt-arm"] == "control"
-        assert "beer" in answer.json()["content"].lower()
+        assert "pilsner" in answer.json()["content"].lower()
         until(lambda: molt.state()["arms"]["candidate"]["errors"] == 1, what="its error counted")
         assert molt.state()["arms"]["control"]["requests"] == 0
 

@@ -30,7 +30,7 @@ def ask_both_ways(molt: Molt, user: str) -> None:
         whole = client.chat.completions.create(
             model="bar", user=user, messages=[{"role": "user", "content": "Show me your beers"}]
         )
-        assert "beer" in (whole.choices[0].message.content or "").lower()
+        assert "pilsner" in (whole.choices[0].message.content or "").lower()
         assert whole.usage is not None
         stream = client.chat.completions.create(
             model="bar",
@@ -41,7 +41,7 @@ def ask_both_ways(molt: Molt, user: str) -> None:
         )
         chunks = list(stream)
         text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
-        assert "beer" in text.lower()
+        assert "pilsner" in text.lower()
         assert chunks[-1].usage is not None
 
 

@@ -170,11 +170,15 @@ def note(scene: Scene, by: str, text: str, version: str | None) -> list[AnyEvent
 def candidate_changed(
     scene: Scene, version: str, *, by: str = "molt", text: str = ""
 ) -> CandidateChanged:
-    """The event of a new candidate version: new epoch, fresh hold."""
+    """The event of a new candidate version: new epoch, fresh hold.
+
+    The first version that is seen changes nothing; it only becomes known.
+    """
     _need_phase(scene, WATCHED, "note a candidate version")
-    return CandidateChanged(
-        at=scene.now, by=by, epoch=scene.rollout.epoch + 1, version=version, note=text
-    )
+    rollout = scene.rollout
+    first_seen = rollout.candidate_version is None and by == "molt"
+    epoch = rollout.epoch if first_seen else rollout.epoch + 1
+    return CandidateChanged(at=scene.now, by=by, epoch=epoch, version=version, note=text)
 
 
 def note_incident(scene: Scene, incident: str, by: str, text: str) -> list[AnyEvent]:

@@ -85,7 +85,10 @@ class QuestionAsked(Event, frozen=True, kw_only=True):
 
 
 class CandidateChanged(Event, frozen=True, kw_only=True):
-    """The candidate's version or its prompts or tools changed: new epoch, fresh hold."""
+    """The candidate's version or its prompts or tools changed: new epoch, fresh hold.
+
+    With the present epoch it is the first version seen, which changes nothing.
+    """
 
     epoch: int
     version: str

@@ -282,6 +282,8 @@ def _halved(r: Rollout, e: Halved) -> Changes:
 
 
 def _candidate_changed(r: Rollout, e: CandidateChanged) -> Changes:
+    if e.epoch == r.epoch:
+        return {"candidate_version": e.version}
     return {
         **_stay(r, e.at, e.epoch, r.share, r.plan_phase, r.step),
         "candidate_version": e.version,

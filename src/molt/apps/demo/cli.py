@@ -18,7 +18,7 @@ from molt.core.errors import OperatorError
 CURL = """\
 curl {gateway}/functions/v1/agent-chat -H 'content-type: application/json' \\
   -d '{{"message": "Show me your beers", "agent_type": "guest", \
-"context": {{"venue_id": "bar-1", "user_id": "you"}}}}'
+"context": {{"venue_id": "venue-1", "user_id": "you"}}}}'
 curl -H 'authorization: Bearer {token}' {api}/api/v1/rollouts
 curl -N -H 'authorization: Bearer {token}' {api}/api/v1/stream
 open {api}/docs"""
