@@ -1,6 +1,6 @@
 """Evidence as it is kept in a row, and sequences that decode a row only when it is asked for."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, Generic, TypeVar, overload
 
@@ -18,6 +18,8 @@ T = TypeVar("T")
 Sums = NDArray[np.float64]
 
 _LITTLE: Final = np.dtype("<f8")
+SUMS_BYTES: Final = STATISTICS_BUCKETS * _LITTLE.itemsize
+NO_SUMS: Final = bytes(SUMS_BYTES)
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Slot)
 
@@ -36,13 +38,13 @@ def decode_slot(body: bytes) -> Slot:
 
 
 def encode_sums(sums: Sums) -> bytes:
-    """256 little-endian float64."""
+    """Sums as little-endian float64."""
     return sums.astype(_LITTLE, copy=False).tobytes()
 
 
 def decode_sums(body: bytes) -> Sums:
-    """The sums in a row, one per statistics bucket; may be written to."""
-    if len(body) != STATISTICS_BUCKETS * _LITTLE.itemsize:
+    """The sums in one row or several, one after the other; may be written to."""
+    if len(body) % SUMS_BYTES:
         raise _unreadable("A row of bucket sums")
     return np.frombuffer(body, _LITTLE).astype(np.float64)
 
@@ -52,9 +54,17 @@ def no_sums() -> Sums:
     return np.zeros(STATISTICS_BUCKETS)
 
 
+def checked(buckets: Collection[int]) -> NDArray[np.int64]:
+    """`buckets` as an array; `IndexError` when one of them is no statistics bucket."""
+    array = np.fromiter(buckets, np.int64, len(buckets))
+    if array.size and not 0 <= array.min() <= array.max() < STATISTICS_BUCKETS:
+        raise IndexError(f"a statistics bucket is not in 0..{STATISTICS_BUCKETS - 1}")
+    return array
+
+
 def add_amounts(sums: Sums, amounts: Mapping[int, float]) -> None:
-    """Add amounts by bucket. Raises `IndexError` for a bucket that cannot be."""
-    sums[list(amounts)] += list(amounts.values())
+    """Add amounts by bucket."""
+    sums[checked(amounts.keys())] += list(amounts.values())
 
 
 def amounts_of(sums: Sums) -> dict[int, float]:

@@ -20,7 +20,7 @@ from molt.core.errors import OperatorError, StoreUnavailable
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
-def dialect_of(place: str | Path, *, busy_timeout: float, max_pages: int | None) -> Sqlite:
+def dialect_of(place: str | Path, *, busy_timeout: float, max_bytes: int | None) -> Sqlite:
     """The dialect for a file, or a URL such as `sqlite:////var/lib/molt/molt.db`.
 
     Raises `OperatorError` for the URL of another database.
@@ -33,7 +33,7 @@ def dialect_of(place: str | Path, *, busy_timeout: float, max_pages: int | None)
                 "give a file, or sqlite:///FILE (sqlite:////FILE from the root)"
             )
         place = path
-    return Sqlite(Path(place), busy_timeout=busy_timeout, max_pages=max_pages)
+    return Sqlite(Path(place), busy_timeout=busy_timeout, max_bytes=max_bytes)
 
 
 class Database:
@@ -48,6 +48,7 @@ class Database:
 
     async def migrate(self) -> None:
         """Bring the tables up to date; raises `StoreUnavailable` when a newer Molt made them."""
+        await asyncio.to_thread(self._dialect.create)
         async with self.read() as connection:
             revision = await connection.run_sync(_revision)
         if revision == REVISION:

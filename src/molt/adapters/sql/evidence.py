@@ -16,7 +16,7 @@ from molt.adapters.sql.blobs import Lazily, chunks, decode_slot
 from molt.adapters.sql.bucket_sums import add_sums, load_sums
 from molt.adapters.sql.database import Database
 from molt.adapters.sql.slots import add_slots, widen
-from molt.adapters.sql.values import BATCHES_KEPT, RUNS_KEPT, SILENT_GATEWAYS_KEPT, folding
+from molt.adapters.sql.values import RUNS_KEPT, SILENT_GATEWAYS_KEPT, folding
 from molt.core.errors import VersionConflict
 from molt.core.evidence import Batch, BucketSums, Outcome, Seen, Slot
 
@@ -51,14 +51,12 @@ class Evidence:
     async def _number(self, connection: AsyncConnection, gateway: str, sequence: int) -> bool:
         """Note the number of a batch; False when it was known."""
         place: dict[str, Any] = {"gateway": gateway, "sequence": sequence}
-        newest, known = (await connection.execute(q.NEWEST_BATCH, place)).one()
-        oldest = (newest if newest is not None else sequence) - BATCHES_KEPT
-        if known or sequence <= oldest:
-            return False
-        await connection.execute(q.ADD_BATCH, {**place, "received_at": self._now()})
+        added = await connection.execute(
+            self._db.upserts.add_batch, {**place, "received_at": self._now()}
+        )
         if sequence % FORGET_EVERY == 0:
-            await connection.execute(q.FORGET_BATCHES, {"gateway": gateway, "oldest": oldest})
-        return True
+            await connection.execute(q.FORGET_BATCHES, {"gateway": gateway})
+        return added.rowcount == 1
 
     async def add_outcomes(
         self, rollout: str, outcomes: Sequence[Outcome], sums: Sequence[BucketSums]

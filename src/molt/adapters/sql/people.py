@@ -7,8 +7,7 @@ from msgspec.structs import asdict
 
 from molt.adapters.sql import statements as q
 from molt.adapters.sql.database import Database
-from molt.adapters.sql.values import ApiToken
-from molt.core.errors import Refused
+from molt.adapters.sql.values import ApiToken, refuse_taken
 
 
 class Tokens:
@@ -44,11 +43,3 @@ class Tokens:
         async with self._db.write() as connection:
             done = await connection.execute(q.REVOKE_TOKEN, {"named": name, "at": self._now()})
             return done.rowcount > 0
-
-
-def refuse_taken(token: ApiToken, kept: Sequence[ApiToken], now: datetime) -> None:
-    """Raise `Refused` when a live token has this name, or any has this hash."""
-    if any(one.sha256 == token.sha256 for one in kept):
-        raise Refused("This token is known already; make a new one")
-    if any(one.name == token.name and one.live(now) for one in kept):
-        raise Refused(f"There is a token for {token.name} already; revoke it, or take another name")

@@ -1,6 +1,6 @@
 """Slots in their table: adding, and widening the old ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,17 +18,18 @@ async def add_slots(
     db: Database, connection: AsyncConnection, slots: Iterable[Slot], span: int = 0
 ) -> None:
     """Add `slots`, which may repeat keys, to what is kept; those kept become at least `span` wide."""
-    merged: dict[SlotKey, Slot] = {}
-    for slot in slots:
-        merged.setdefault(slot.key, Slot(slot.key)).merge(slot)
-    spans = dict.fromkeys(merged, span)
-    for keys in chunks([_row_key(key) for key in merged], KEYS_AT_ONCE):
-        for kept_span, body in await connection.execute(q.SLOTS_AT, {"keys": keys}):
+    new = list(slots)
+    totals: dict[SlotKey, Slot] = {}
+    spans: dict[SlotKey, int] = {}
+    for keys in chunks(list({slot.key for slot in new}), KEYS_AT_ONCE):
+        for kept_span, body in await connection.execute(q.SLOTS_AT, _at(keys)):
             kept = decode_slot(body)
-            merged[kept.key].merge(kept)
-            spans[kept.key] = max(span, kept_span)
-    if merged:
-        rows = [_row(slot, spans[key]) for key, slot in merged.items()]
+            totals[kept.key] = kept
+            spans[kept.key] = kept_span
+    for slot in new:
+        totals.setdefault(slot.key, Slot(slot.key)).merge(slot)
+    if totals:
+        rows = [_row(slot, max(span, spans.get(key, 0))) for key, slot in totals.items()]
         await connection.execute(db.upserts.keep_slot, rows)
 
 
@@ -38,14 +39,18 @@ async def widen(db: Database, *, span: int, before: int, at_most: int) -> int:
         bounds = {"span": span, "before": before, "at_most": at_most}
         bodies = (await connection.scalars(q.NARROW_SLOTS, bounds)).all()
         narrow = [decode_slot(body) for body in bodies]
-        for keys in chunks([_row_key(slot.key) for slot in narrow], KEYS_AT_ONCE):
-            await connection.execute(q.FORGET_SLOTS, {"keys": keys})
+        for keys in chunks([slot.key for slot in narrow], KEYS_AT_ONCE):
+            await connection.execute(q.FORGET_SLOTS, _at(keys))
         await add_slots(db, connection, (widened(slot, span) for slot in narrow), span)
     return len(narrow)
 
 
-def _row_key(key: SlotKey) -> tuple[Any, ...]:
-    return (key.rollout, key.start, key.epoch, key.agent, key.arm, key.mode)
+def _at(keys: Sequence[SlotKey]) -> dict[str, list[Any]]:
+    return {
+        "rollouts": list({key.rollout for key in keys}),
+        "starts": list({key.start for key in keys}),
+        "keys": [(k.rollout, k.start, k.epoch, k.agent, k.arm, k.mode) for k in keys],
+    }
 
 
 def _row(slot: Slot, span: int) -> dict[str, Any]:

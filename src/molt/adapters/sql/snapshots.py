@@ -7,7 +7,8 @@ from msgspec.structs import asdict
 
 from molt.adapters.sql import statements as q
 from molt.adapters.sql.database import Database
-from molt.core.errors import StoreUnavailable, VersionConflict
+from molt.adapters.sql.values import stale_flags
+from molt.core.errors import StoreUnavailable
 from molt.core.evidence import Head
 from molt.core.flags import Flags
 
@@ -60,11 +61,3 @@ class Snapshots:
         """Keep a setting, replacing its value."""
         async with self._db.write() as connection:
             await connection.execute(self._db.upserts.keep_setting, {"key": key, "value": value})
-
-
-def stale_flags(kept: int, flags: Flags) -> VersionConflict:
-    """The error for a snapshot that is not newer than the kept one."""
-    return VersionConflict(
-        f"Flags version {flags.version} is not higher than the kept {kept}: another controller "
-        "published. Load the flags again"
-    )

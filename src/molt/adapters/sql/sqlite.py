@@ -6,6 +6,8 @@ would take an advisory lock), because evidence is merged by reading, adding and 
 """
 
 import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +17,15 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from molt.core.errors import StoreUnavailable
+
 READS: Final = "molt_reads"
 """The execution option of connections that only read: they take no lock, and see one moment."""
 
+PAGE: Final = 16_384
+"""Bytes in a page. Rows of evidence take 2 KB, and are rewritten in runs: seven fit a page."""
+
+_DEFECTS: Final = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
 _ADVICE: Final = {
     sqlite3.SQLITE_BUSY: "is locked by another process. End that process (`fuser {path}` names "
     "it), or wait: Molt tries again by itself",
@@ -41,15 +49,33 @@ class Sqlite:
     """SQLite in one file: WAL, so that readers never wait for the writer."""
 
     def __init__(
-        self, path: Path, *, busy_timeout: float = 2.0, max_pages: int | None = None
+        self, path: Path, *, busy_timeout: float = 2.0, max_bytes: int | None = None
     ) -> None:
         """`busy_timeout` in seconds is how long a lock of another process is waited for.
 
-        `max_pages` bounds the file, in pages of 4096 bytes.
+        `max_bytes` bounds the file.
         """
         self.path = path
         self._busy_timeout = busy_timeout
-        self._max_pages = max_pages
+        self._max_bytes = max_bytes
+
+    def create(self) -> None:
+        """Make the file when it is not there, with what stays with a file. Blocks.
+
+        Raises `StoreUnavailable`. SQLite does not wait for others when it changes the journal, so
+        that processes which start together have to try again here.
+        """
+        give_up = time.monotonic() + self._busy_timeout
+        while True:
+            try:
+                with closing(sqlite3.connect(self.path, timeout=self._busy_timeout)) as connection:
+                    connection.execute(f"PRAGMA page_size = {PAGE}")
+                    connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.Error as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                    raise StoreUnavailable(self._advice(error)) from error
+            time.sleep(0.01)
 
     def engine(self) -> AsyncEngine:
         """An engine whose transactions take the write lock first, unless they only `READS`."""
@@ -66,11 +92,10 @@ class Sqlite:
 
     def _prepare(self, connection: Any, _: object) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute("PRAGMA foreign_keys = ON")
-        if self._max_pages is not None:
-            cursor.execute(f"PRAGMA max_page_count = {self._max_pages:d}")
+        if self._max_bytes is not None:
+            cursor.execute(f"PRAGMA max_page_count = {self._max_bytes // PAGE:d}")
         cursor.close()
 
     @staticmethod
@@ -86,12 +111,18 @@ class Sqlite:
     def explain(self, error: DBAPIError) -> str | None:
         """What is wrong with the database and what to do; None for a defect of Molt."""
         cause = error.orig
-        if not isinstance(cause, sqlite3.DatabaseError) or isinstance(
-            cause, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError
-        ):
+        if not isinstance(cause, sqlite3.DatabaseError) or isinstance(cause, _DEFECTS):
             return None
-        advice = _ADVICE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, _OTHERWISE)
+        return self._advice(cause)
+
+    def _advice(self, cause: sqlite3.Error) -> str:
+        advice = _ADVICE.get(_code(cause), _OTHERWISE)
         return f"The store {self.path} {advice.format(path=self.path)} ({cause})"
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _begin(connection: Connection) -> None:

@@ -11,12 +11,14 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    or_,
     select,
     tuple_,
     update,
 )
 
 from molt.adapters.sql import schema as s
+from molt.adapters.sql.values import BATCHES_KEPT
 
 
 class Upsert(Protocol):
@@ -29,12 +31,22 @@ class Upsert(Protocol):
         ...
 
 
-SLOT_KEY: Final = tuple_(
-    s.slots.c.rollout, s.slots.c.start, s.slots.c.epoch, s.slots.c.agent, s.slots.c.arm,
-    s.slots.c.mode,
+# Rows by whole keys. The plain terms lead through the index, which no planner does for tuples alone.
+_SLOTS_BY_KEY: Final = and_(
+    s.slots.c.rollout.in_(bindparam("rollouts", expanding=True)),
+    s.slots.c.start.in_(bindparam("starts", expanding=True)),
+    tuple_(
+        s.slots.c.rollout, s.slots.c.start, s.slots.c.epoch, s.slots.c.agent, s.slots.c.arm,
+        s.slots.c.mode,
+    ).in_(bindparam("keys", expanding=True)),
 )  # fmt: skip
-SUMS_KEY: Final = tuple_(
-    s.sums.c.rollout, s.sums.c.epoch, s.sums.c.tier, s.sums.c.agent, s.sums.c.arm, s.sums.c.mode,
+_SUMS_BY_KEY: Final = and_(
+    s.sums.c.rollout.in_(bindparam("rollouts", expanding=True)),
+    s.sums.c.epoch.in_(bindparam("epochs", expanding=True)),
+    tuple_(
+        s.sums.c.rollout, s.sums.c.epoch, s.sums.c.tier, s.sums.c.agent, s.sums.c.arm,
+        s.sums.c.mode,
+    ).in_(bindparam("keys", expanding=True)),
 )  # fmt: skip
 
 # --- logs and events
@@ -64,20 +76,13 @@ ADD_EVENT: Final = s.events.insert()
 
 # --- batches
 
-NEWEST_BATCH: Final = select(
-    select(func.max(s.batches.c.sequence))
+_window = (
+    select(func.max(s.batches.c.sequence) - BATCHES_KEPT)
     .where(s.batches.c.gateway == bindparam("gateway"))
     .scalar_subquery()
-    .label("newest"),
-    exists()
-    .where(
-        s.batches.c.gateway == bindparam("gateway"), s.batches.c.sequence == bindparam("sequence")
-    )
-    .label("known"),
 )
-ADD_BATCH: Final = s.batches.insert()
 FORGET_BATCHES: Final = delete(s.batches).where(
-    s.batches.c.gateway == bindparam("gateway"), s.batches.c.sequence < bindparam("oldest")
+    s.batches.c.gateway == bindparam("gateway"), s.batches.c.sequence <= _window
 )
 _later = s.batches.alias("later")
 FORGET_SILENT_GATEWAYS: Final = delete(s.batches).where(
@@ -86,6 +91,12 @@ FORGET_SILENT_GATEWAYS: Final = delete(s.batches).where(
         _later.c.gateway == s.batches.c.gateway, _later.c.received_at >= bindparam("before")
     ),
 )
+
+_UNSEEN_BATCH: Final = select(
+    bindparam("gateway", type_=s.batches.c.gateway.type),
+    bindparam("sequence", type_=s.batches.c.sequence.type),
+    bindparam("received_at", type_=s.batches.c.received_at.type),
+).where(bindparam("sequence") > func.coalesce(_window, bindparam("sequence") - 1))
 
 # --- slots
 
@@ -96,16 +107,14 @@ SLOTS: Final = (
         s.slots.c.start, s.slots.c.epoch, s.slots.c.agent, s.slots.c.arm, s.slots.c.mode
     )
 )  # fmt: skip
-SLOTS_AT: Final = select(s.slots.c.span, s.slots.c.body).where(
-    SLOT_KEY.in_(bindparam("keys", expanding=True))
-)
+SLOTS_AT: Final = select(s.slots.c.span, s.slots.c.body).where(_SLOTS_BY_KEY)
 NARROW_SLOTS: Final = (
     select(s.slots.c.body)
     .where(s.slots.c.span < bindparam("span"), s.slots.c.start < bindparam("before"))
     .order_by(s.slots.c.span, s.slots.c.start)
     .limit(bindparam("at_most"))
 )
-FORGET_SLOTS: Final = delete(s.slots).where(SLOT_KEY.in_(bindparam("keys", expanding=True)))
+FORGET_SLOTS: Final = delete(s.slots).where(_SLOTS_BY_KEY)
 
 # --- bucket sums
 
@@ -114,7 +123,7 @@ SUMS: Final = (
     .where(s.sums.c.rollout == bindparam("rollout"))
     .order_by(*s.sums.primary_key.columns)
 )
-SUMS_AT: Final = select(s.sums).where(SUMS_KEY.in_(bindparam("keys", expanding=True)))
+SUMS_AT: Final = select(s.sums).where(_SUMS_BY_KEY)
 
 # --- outcomes and subjects
 
@@ -158,7 +167,11 @@ TOKEN_BY_HASH: Final = select(s.tokens).where(s.tokens.c.sha256 == bindparam("sh
 ADD_TOKEN: Final = s.tokens.insert()
 REVOKE_TOKEN: Final = (
     update(s.tokens)
-    .where(and_(s.tokens.c.name == bindparam("named"), s.tokens.c.revoked_at.is_(None)))
+    .where(
+        s.tokens.c.name == bindparam("named"),
+        s.tokens.c.revoked_at.is_(None),
+        or_(s.tokens.c.expires_at.is_(None), s.tokens.c.expires_at > bindparam("at")),
+    )
     .values(revoked_at=bindparam("at"))
 )
 SETTING: Final = select(s.settings.c.value).where(s.settings.c.key == bindparam("key"))
@@ -171,6 +184,9 @@ class Upserts:
 
     def __init__(self, upsert: Upsert) -> None:
         self.open_log = upsert(s.logs)
+        self.add_batch = upsert(s.batches).from_select(
+            ["gateway", "sequence", "received_at"], _UNSEEN_BATCH
+        )
         self.keep_slot = upsert(s.slots, replace=("span", "body"))
         self.keep_sums = upsert(s.sums, replace=("body",))
         self.keep_flags = upsert(s.flags, replace=("version", "body"), when_higher="version")

@@ -33,15 +33,15 @@ class SqlStore(EventLog, Evidence, Snapshots, Runs):
         *,
         now: Callable[[], datetime] = utc_now,
         busy_timeout: float = 2.0,
-        max_pages: int | None = None,
+        max_bytes: int | None = None,
     ) -> "SqlStore":
         """The store in a file or at a URL, made if it is not there, its tables up to date.
 
-        `busy_timeout` in seconds bounds the wait for a lock of another process; `max_pages` bounds
-        the file, in pages of 4096 bytes. Raises `StoreUnavailable`, or `OperatorError` for a URL
+        `busy_timeout` in seconds bounds the wait for a lock of another process; `max_bytes` bounds
+        the file. Raises `StoreUnavailable`, or `OperatorError` for a URL
         that is not supported.
         """
-        db = Database(dialect_of(place, busy_timeout=busy_timeout, max_pages=max_pages))
+        db = Database(dialect_of(place, busy_timeout=busy_timeout, max_bytes=max_bytes))
         try:
             await db.migrate()
         except BaseException:

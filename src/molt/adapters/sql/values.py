@@ -1,11 +1,14 @@
 """Values of the stores that no port names, shared by the store on SQL and the one in memory."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
+from molt.core.errors import Refused, VersionConflict
 from molt.core.evidence import Slot
+from molt.core.flags import Flags
 
 MINUTE: Final = 60
 HOUR: Final = 3600
@@ -60,3 +63,19 @@ def widened(slot: Slot, span: int) -> Slot:
     """The slot as part of the `span` seconds that its start lies in."""
     key = msgspec.structs.replace(slot.key, start=slot.key.start // span * span)
     return msgspec.structs.replace(slot, key=key)
+
+
+def refuse_taken(token: ApiToken, kept: Sequence[ApiToken], now: datetime) -> None:
+    """Raise `Refused` when a live token has this name, or any has this hash."""
+    if any(one.sha256 == token.sha256 for one in kept):
+        raise Refused("This token is known already; make a new one")
+    if any(one.name == token.name and one.live(now) for one in kept):
+        raise Refused(f"There is a token for {token.name} already; revoke it, or take another name")
+
+
+def stale_flags(kept: int, flags: Flags) -> VersionConflict:
+    """The error for a snapshot that is not newer than the kept one."""
+    return VersionConflict(
+        f"Flags version {flags.version} is not higher than the kept {kept}: another controller "
+        "published. Load the flags again"
+    )

@@ -1,0 +1,275 @@
+"""The store in memory, for the simulator and for tests. It passes what the store on SQL passes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from molt.adapters.sql.blobs import Sums, add_amounts, amounts_of, no_sums
+from molt.adapters.sql.records import (
+    BrokenRecord,
+    Log,
+    Row,
+    chained,
+    conflict,
+    first_broken,
+)
+from molt.adapters.sql.values import (
+    BATCHES_KEPT,
+    RUNS_KEPT,
+    SILENT_GATEWAYS_KEPT,
+    ApiToken,
+    folding,
+    refuse_taken,
+    stale_flags,
+    utc_now,
+    widened,
+)
+from molt.core.errors import VersionConflict
+from molt.core.events import AnyEvent, Recorded
+from molt.core.evidence import Batch, BucketSums, Head, Outcome, Seen, Slot, SlotKey, SumsKey
+from molt.core.flags import Flags
+
+
+class MemoryTokens:
+    """API tokens. A name belongs to one live token at a time, since approvals go by names."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._tokens: list[ApiToken] = []
+
+    async def add(self, token: ApiToken) -> None:
+        """Keep `token`; raises `Refused` when its name or its hash is taken."""
+        refuse_taken(token, self._tokens, self._now())
+        self._tokens.append(token)
+
+    async def find_by_hash(self, sha256: str) -> ApiToken | None:
+        """The live token with this hash."""
+        now = self._now()
+        return next((t for t in self._tokens if t.sha256 == sha256 and t.live(now)), None)
+
+    async def list(self) -> Sequence[ApiToken]:
+        """All tokens, oldest first, with those that are over."""
+        return sorted(self._tokens, key=lambda t: (t.created_at, t.name))
+
+    async def revoke(self, name: str) -> bool:
+        """End the token of that name now; False when there is no live one."""
+        now = self._now()
+        for i, token in enumerate(self._tokens):
+            if token.name == name and token.live(now):
+                self._tokens[i] = replace(token, revoked_at=now)
+                return True
+        return False
+
+
+class _Events:
+    """One append-only, hash-chained log per rollout."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, list[Recorded]] = {}
+        self._rows: dict[str, list[Row]] = {}
+
+    async def rollouts(self) -> Sequence[str]:
+        """The ids of all rollouts, oldest first."""
+        return sorted(self._records, key=lambda r: (self._records[r][0].event.at, r))
+
+    async def load(self, rollout: str, after: int = 0) -> Sequence[Recorded]:
+        """The records of one log with `seq > after`, in order; empty when there is none."""
+        return self._records.get(rollout, [])[after:]
+
+    async def append(
+        self, rollout: str, events: Sequence[AnyEvent], *, expected_version: int
+    ) -> Sequence[Recorded]:
+        """Add all `events` behind record `expected_version`, or raise `VersionConflict`."""
+        log, rows = self._log(rollout), self._rows.get(rollout, [])
+        if log.version != expected_version:
+            raise conflict(rollout, log.version, expected_version, rows[expected_version:])
+        new = chained(log, events)
+        records = [Recorded(row.seq, e, row.hash) for row, e in zip(new, events, strict=True)]
+        if records:
+            self._rows.setdefault(rollout, []).extend(new)
+            self._records.setdefault(rollout, []).extend(records)
+        return records
+
+    async def verify_events(self) -> BrokenRecord | None:
+        """The first record that was changed behind Molt's back; None when every log is whole."""
+        broken = (first_broken(r, rows, self._log(r)) for r, rows in self._rows.items())
+        return next((found for found in broken if found), None)
+
+    def _log(self, rollout: str) -> Log:
+        rows = self._rows.get(rollout)
+        return Log(rows[-1].seq, rows[-1].hash) if rows else Log()
+
+
+class _Evidence:
+    """Slots, bucket sums, outcomes and seen subjects; merging is addition."""
+
+    _now: Callable[[], datetime]
+    _runs: dict[str, tuple[bool, list[str], datetime]]
+
+    def __init__(self) -> None:
+        self._batches: dict[str, dict[int, datetime]] = {}
+        self._slots: dict[SlotKey, Slot] = {}
+        self._spans: dict[SlotKey, int] = {}
+        self._sums: dict[SumsKey, dict[str, Sums]] = {}
+        self._outcomes: dict[tuple[str, str], Outcome] = {}
+        self._seen: dict[tuple[str, str], Seen] = {}
+
+    async def ingest(self, batch: Batch) -> Sequence[Seen] | None:
+        """Fold `batch` in; None when this (gateway, sequence) was known."""
+        numbers = self._batches.setdefault(batch.gateway, {})
+        oldest = max(numbers, default=batch.sequence) - BATCHES_KEPT
+        if batch.sequence in numbers or batch.sequence <= oldest:
+            return None
+        numbers[batch.sequence] = self._now()
+        for number in [n for n in numbers if n < oldest]:
+            del numbers[number]
+        for slot in batch.slots:
+            self._add_slot(slot)
+        for sums in batch.sums:
+            self._add_sums(sums)
+        new: dict[tuple[str, str], Seen] = {}
+        for one in batch.seen:
+            place = (one.rollout, one.subject)
+            if place not in self._seen:
+                new[place] = self._seen[place] = one
+        return list(new.values())
+
+    def _add_slot(self, slot: Slot, span: int = 0) -> None:
+        self._slots.setdefault(slot.key, Slot(slot.key)).merge(slot)
+        self._spans[slot.key] = max(span, self._spans.get(slot.key, 0))
+
+    def _add_sums(self, sums: BucketSums) -> None:
+        columns = self._sums.setdefault(sums.key, {})
+        for name, amounts in sums.columns.items():
+            add_amounts(columns.setdefault(name, no_sums()), amounts)
+
+    async def add_outcomes(
+        self, rollout: str, outcomes: Sequence[Outcome], sums: Sequence[BucketSums]
+    ) -> None:
+        """Keep `outcomes` and fold the `sums` made from them; see the store on SQL for repeats."""
+        rows = {(rollout, o.id): o for o in outcomes}
+        known = rows.keys() & self._outcomes.keys()
+        if rows and len(known) == len(rows):
+            return
+        if known:
+            raise VersionConflict(f"{len(known)} of {len(rows)} outcomes were kept in the meantime")
+        self._outcomes.update(rows)
+        for one in sums:
+            self._add_sums(one)
+
+    async def known_outcomes(self, rollout: str, ids: Sequence[str]) -> set[str]:
+        """Which of `ids` have been kept already."""
+        return {i for i in ids if (rollout, i) in self._outcomes}
+
+    async def known_subjects(self, rollout: str, subjects: Sequence[str]) -> set[str]:
+        """Which of these subject hashes have been seen."""
+        return {s for s in subjects if (rollout, s) in self._seen}
+
+    async def slots(self, rollout: str, since: int = 0) -> Sequence[Slot]:
+        """Slots of one rollout that start at `since` (unix seconds) or later, in order of start."""
+        keys = [k for k in self._slots if k.rollout == rollout and k.start >= since]
+        keys.sort(key=lambda k: (k.start, k.epoch, k.agent, k.arm, k.mode))
+        return [_copy(self._slots[key]) for key in keys]
+
+    async def sums(self, rollout: str) -> Sequence[BucketSums]:
+        """All bucket sums of one rollout; buckets whose sum is zero are left out."""
+        return [
+            BucketSums(key, {name: amounts_of(sums) for name, sums in sorted(columns.items())})
+            for key, columns in sorted(self._sums.items())
+            if key.rollout == rollout and columns
+        ]
+
+    async def new_subjects(self, rollout: str) -> Mapping[int, tuple[int, int]]:
+        """Per epoch, how many subjects were first seen on (candidate, control)."""
+        counts: dict[int, tuple[int, int]] = {}
+        for one in self._seen.values():
+            if one.rollout == rollout:
+                candidate, control = counts.get(one.epoch, (0, 0))
+                here = one.arm == "candidate"
+                counts[one.epoch] = (candidate + here, control + (not here))
+        return counts
+
+    async def outcomes(
+        self, rollout: str, since: datetime, kinds: Sequence[str] | None = None
+    ) -> Sequence[Outcome]:
+        """Outcomes of one rollout that happened at `since` or later, in order of time."""
+        found = (o for (r, _), o in self._outcomes.items() if r == rollout and o.at >= since)
+        wanted = (o for o in found if kinds is None or o.kind in kinds)
+        return sorted(wanted, key=lambda o: (o.at, o.id))
+
+    async def fold(self, now: datetime) -> None:
+        """Merge slots older than a day to minutes, older than two weeks to hours; forget runs and
+        silent gateways."""
+        for span, before in folding(now):
+            narrow = [k for k, s in self._spans.items() if s < span and k.start < before]
+            for slot in [(self._spans.pop(key), self._slots.pop(key))[1] for key in narrow]:
+                self._add_slot(widened(slot, span), span)
+        for gateway, numbers in list(self._batches.items()):
+            if max(numbers.values()) < now - SILENT_GATEWAYS_KEPT:
+                del self._batches[gateway]
+        for run, (_, _, at) in list(self._runs.items()):
+            if at < now - RUNS_KEPT:
+                del self._runs[run]
+
+
+class MemoryStore(_Events, _Evidence):
+    """Events, evidence, flags, heads, runs and settings; `tokens` beside them."""
+
+    def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
+        _Events.__init__(self)
+        _Evidence.__init__(self)
+        self._now = now
+        self._flags: Flags | None = None
+        self._heads: dict[str, Head] = {}
+        self._settings: dict[str, str] = {}
+        self._runs = {}
+        self.tokens = MemoryTokens(now)
+
+    async def load_flags(self) -> Flags | None:
+        """The last snapshot published."""
+        return self._flags
+
+    async def save_flags(self, flags: Flags) -> None:
+        """Keep `flags`, or raise `VersionConflict` unless its version is higher than the kept one."""
+        if self._flags is not None and flags.version <= self._flags.version:
+            raise stale_flags(self._flags.version, flags)
+        self._flags = flags
+
+    async def save_heads(self, heads: Sequence[Head]) -> None:
+        """Keep each head that is further than the kept one."""
+        for head in heads:
+            kept = self._heads.get(head.writer)
+            if kept is None or head.seq > kept.seq:
+                self._heads[head.writer] = head
+
+    async def heads(self) -> Mapping[str, Head]:
+        """The kept heads by writer."""
+        return dict(self._heads)
+
+    async def setting(self, key: str) -> str | None:
+        """The value of a setting; None when it was never set."""
+        return self._settings.get(key)
+
+    async def set_setting(self, key: str, value: str) -> None:
+        """Keep a setting, replacing its value."""
+        self._settings[key] = value
+
+    async def report_call(self, run: str, tool: str, arguments: str, at: datetime) -> bool:
+        """Note that `run` is about to call `tool`; False when the run is closed: it must not act."""
+        closed, tools, _ = self._runs.get(run, (False, [], at))
+        if not closed:
+            self._runs[run] = (False, [*tools, tool], at)
+        return not closed
+
+    async def close_run(self, run: str, at: datetime) -> list[str]:
+        """Close `run` to further calls; the tools it reported so far, in order."""
+        _, tools, _ = self._runs.get(run, (False, [], at))
+        self._runs[run] = (True, tools, at)
+        return list(tools)
+
+
+def _copy(slot: Slot) -> Slot:
+    fresh = Slot(slot.key)
+    fresh.merge(slot)
+    return fresh
