@@ -1,0 +1,305 @@
+"""The writer of one audit chain: `append` is a list append, `flush` writes in slices off the hot path.
+
+Nothing is raised on the hot path. When records cannot be kept, `flush` raises and `failed` says
+why; they stay queued, in bounds, and are written once the disk works again.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import msgspec
+import structlog
+import zstandard
+
+from molt.adapters import audit_recovery, audit_segments
+from molt.adapters.audit_recovery import Span
+from molt.core.chain import seal
+from molt.core.evidence import Head
+from molt.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+Record = Mapping[str, object] | msgspec.Struct
+
+SEGMENT_BYTES: Final = 64 << 20
+SEGMENT_SECONDS: Final = 3600.0
+MOST_PENDING: Final = 200_000
+_MOST_AT_ONCE: Final = 1 << 20
+_SLICE: Final = 32
+"""Records between two looks at the time: some 50 microseconds."""
+
+
+class AuditWriter:
+    """One chain in `directory`/`writer`, on one thread; a second writer of it is kept out.
+
+    Opening continues the chain, and sets a torn tail aside. That it cannot be opened or written
+    now is never raised by the constructor: `failed` says so, and each `flush` tries again.
+    `append` keeps the record itself: do not change it afterwards; `seq` and `hash` are reserved.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        writer: str,
+        clock: Clock,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        segment_seconds: float = SEGMENT_SECONDS,
+    ) -> None:
+        self.writer = audit_segments.check_writer(writer)
+        self.failed: str | None = None
+        self.lost = 0
+        self._folder = directory / writer
+        self._clock = clock
+        self._segment_bytes = segment_bytes
+        self._segment_seconds = segment_seconds
+        self._pending: deque[Record] = deque()
+        self._state = audit_recovery.State()
+        self._file = -1
+        self._lock = -1
+        self._opened_at = 0.0
+        self._torn = False
+        self._packing: list[threading.Thread] = []
+        try:
+            self._open()
+        except OSError as error:
+            self.failed = str(error)
+
+    @property
+    def pending(self) -> int:
+        """How many records wait to be written."""
+        return len(self._pending)
+
+    def append(self, record: Record) -> None:
+        """Queue one record; O(1). With `MOST_PENDING` waiting it is counted as `lost` instead."""
+        if len(self._pending) < MOST_PENDING:
+            self._pending.append(record)
+        else:
+            self.lost += 1
+
+    def head(self) -> Head:
+        """The last record written."""
+        return Head(self.writer, self._state.seq, self._state.last.decode())
+
+    def flush(self, budget_ms: float | None = 1.0) -> None:
+        """Write what is queued, for about `budget_ms` (None: all); `pending` says what is left.
+
+        Raises OSError when it cannot be kept; nothing is lost then but what exceeds the bounds.
+        """
+        until = float("inf") if budget_ms is None else perf_counter() + budget_ms / 1000
+        try:
+            if self._file < 0:
+                self._open()
+            if self.lost and self.failed is None:
+                self._pending.append({"at": None, "kind": "lost", "records": self.lost})
+                self.lost = 0
+            if self._pending:
+                self._check_file()
+                self._write_pending(until)
+        except OSError as error:
+            if self.failed is None:
+                log.error("audit_log_failed", writer=self.writer, error=str(error))
+            self.failed = str(error)
+            raise
+        self.failed = None
+
+    def close(self) -> None:
+        """Write everything, put it on the disk, finish compressing, let the next writer in.
+
+        Raises OSError when records could not be kept.
+        """
+        try:
+            self.flush(None)
+            os.fsync(self._file)
+        finally:
+            for thread in self._packing:
+                thread.join()
+            for handle in (self._file, self._lock):
+                if handle >= 0:
+                    os.close(handle)
+            self._file = self._lock = -1
+
+    # --- segments
+
+    def _open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        if self._lock < 0:
+            self._lock = audit_segments.lock(self._folder)
+        state, notes = audit_recovery.recover(self._folder)
+        self._state = state
+        self._file = self._handle(state.number)
+        self._opened_at = self._clock.monotonic()
+        first: list[Record] = []
+        if not state.size:
+            first.append(self._header(state.number, state.before))
+        for note in notes:
+            log.warning("audit_tail_set_aside", writer=self.writer, **note)
+            first.append({"at": None, "kind": "recovered", **note})
+        self._write_first(first)
+        for number in audit_segments.segments(self._folder):
+            if number < state.number and audit_segments.plain_path(self._folder, number).exists():
+                self._pack(number)
+
+    def _handle(self, number: int) -> int:
+        path = audit_segments.plain_path(self._folder, number)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        return os.open(path, flags, 0o640)
+
+    def _header(self, number: int, before: Span | None) -> dict[str, object]:
+        """The first record of a segment: where it belongs, and which time the one before spans."""
+        return {
+            "at": None,
+            "kind": "segment",
+            "writer": self.writer,
+            "segment": number,
+            "prev": self._state.last.decode(),
+            "before": None if before is None else list(before),
+        }
+
+    def _is_full(self) -> bool:
+        aged = self._clock.monotonic() - self._opened_at > self._segment_seconds
+        return self._state.size >= self._segment_bytes or (aged and self._state.records > 1)
+
+    def _rotate(self) -> None:
+        """Begin the next segment behind the present one, which is then compressed in a thread."""
+        closed, state = self._file, self._state
+        number, span = state.number, state.span
+        self._file = self._handle(number + 1)
+        state.begin(number + 1, span)
+        self._opened_at = self._clock.monotonic()
+        os.close(closed)
+        self._write_first([self._header(state.number, span)])
+        self._pack(number)
+
+    def _write_first(self, records: Sequence[Record]) -> None:
+        try:
+            self._write(records)
+        except OSError:
+            os.close(self._file)
+            self._file = -1  # the next flush opens again, and sees how far this came
+            raise
+
+    def _pack(self, number: int) -> None:
+        self._packing = [thread for thread in self._packing if thread.is_alive()]
+        thread = threading.Thread(target=self._packed, args=(number,), name="audit-pack")
+        self._packing.append(thread)
+        thread.start()
+
+    def _packed(self, number: int) -> None:
+        try:
+            audit_segments.pack(self._folder, number)
+        except (
+            OSError,
+            zstandard.ZstdError,
+        ) as error:  # it stays plain, which is as good; the next start tries again
+            log.warning("audit_segment_left_plain", segment=number, error=str(error))
+
+    def _check_file(self) -> None:
+        """Go on in a new segment when somebody else removed or changed the open one."""
+        if self._torn:
+            os.ftruncate(self._file, self._state.size)
+            self._torn = False
+        found = os.fstat(self._file)
+        if found.st_nlink and found.st_size == self._state.size:
+            return
+        seen = "removed" if not found.st_nlink else f"{found.st_size} bytes long"
+        damage = {"at": None, "kind": "damaged", "segment": self._state.number, "found": seen}
+        log.error("audit_segment_damaged", writer=self.writer, **damage)
+        self._rotate()
+        self._write([damage])
+
+    # --- records
+
+    def _write_pending(self, until: float) -> None:
+        pending = self._pending
+        while pending:
+            if self._is_full():
+                self._rotate()
+            batch: list[Record] = []
+            sealed: list[bytes] = []
+            state = self._state.copy()
+            try:
+                while pending and perf_counter() < until:
+                    records = [pending.popleft() for _ in range(min(_SLICE, len(pending)))]
+                    batch += records
+                    sealed += self._seal(records, state)
+                    if state.size >= min(self._segment_bytes, self._state.size + _MOST_AT_ONCE):
+                        break
+                self._put(sealed, state)
+            except OSError:
+                pending.extendleft(reversed(batch))
+                raise
+            if perf_counter() >= until:
+                return
+
+    def _write(self, records: Sequence[Record]) -> None:
+        state = self._state.copy()
+        self._put(self._seal(records, state), state)
+
+    def _seal(self, records: Sequence[Record], state: audit_recovery.State) -> list[bytes]:
+        """The records' lines behind `state`, which moves on by them."""
+        lines: list[bytes] = []
+        seq, last, first_at, last_at = state.seq, state.last, state.first_at, state.last_at
+        for record in records:
+            if type(record) is not dict or type(record.get("at")) is not str:
+                record = self._dated(record)
+            at: Any = record["at"]
+            try:
+                body = _ENCODE(record)
+            except (TypeError, ValueError, RecursionError):
+                body = _ENCODE({"at": at, "kind": "unreadable", "text": ascii(record)[:4000]})
+            seq += 1
+            line, last = seal(body, seq, last)
+            lines.append(line)
+            if at < first_at or not first_at:
+                first_at = at
+            if at > last_at:
+                last_at = at
+        state.seq, state.last, state.first_at, state.last_at = seq, last, first_at, last_at
+        state.size += sum(map(len, lines))
+        state.records += len(lines)
+        return lines
+
+    def _dated(self, record: Record) -> dict[str, object]:
+        """The record as a dict whose `at` is text: RFC 3339, UTC, milliseconds."""
+        plain: dict[str, object] = (
+            msgspec.to_builtins(record, builtin_types=(datetime,))
+            if isinstance(record, msgspec.Struct)
+            else dict(record)
+        )
+        at = plain.get("at")
+        if type(at) is str:
+            return plain
+        when = at.astimezone(UTC) if isinstance(at, datetime) else self._clock.now()
+        text = when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {**plain, "at": text}
+
+    def _put(self, sealed: list[bytes], state: audit_recovery.State) -> None:
+        """Write whole lines and move to `state`, or leave file and chain as they were."""
+        content = b"".join(sealed)
+        try:
+            written = 0
+            while written < len(content):
+                written += os.write(self._file, content[written:] if written else content)
+        except OSError:
+            self._torn = True
+            os.ftruncate(self._file, self._state.size)
+            self._torn = False
+            raise
+        self._state = state
+
+
+def _plain(value: object) -> object:
+    """What JSON has no form for, as something it has."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)
+
+
+_ENCODE: Final = msgspec.json.Encoder(enc_hook=_plain).encode
