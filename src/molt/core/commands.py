@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from molt.core import gates
 from molt.core.decide import advance, enter, incident_id
 from molt.core.errors import Refused
@@ -111,7 +113,9 @@ def resume(scene: Scene, by: str, reason: str, phase: str | None = None) -> list
     if rollout.halt is None:
         raise Refused("Nothing to resume: the rollout is neither paused nor waiting for a person")
     if rollout.phase in ACTIVE and rollout.share != scene.step.share:
-        return [resumed, enter(scene, *_tier_below(scene), by=by, reason=reason)]
+        entered = enter(scene, *_tier_below(scene), by=by, reason=reason)
+        # The resume begins an epoch of its own; two stays with one epoch would count twice.
+        return [resumed, msgspec.structs.replace(entered, epoch=entered.epoch + 1)]
     return [resumed]
 
 
