@@ -19,9 +19,9 @@ effects = st.floats(1, 20)
 @pytest.mark.parametrize("log_e", [log_e_above, log_e_below])
 @pytest.mark.parametrize(("n", "p0"), [(1, 0.5), (30, 0.01), (400, 0.02), (200, 0.9)])
 def test_an_e_value_is_exactly_one_on_average_at_the_edge_of_the_null(log_e, n, p0):
-    chance = stats.binom.pmf(np.arange(n + 1), n, p0)
-    values = [math.exp(log_e(s, n, p0)) for s in range(n + 1)]
-    assert chance @ values == pytest.approx(1.0, rel=1e-9)
+    log_chance = stats.binom.logpmf(np.arange(n + 1), n, p0)
+    values = np.array([log_e(s, n, p0) for s in range(n + 1)])
+    assert np.exp(log_chance + values).sum() == pytest.approx(1.0, rel=1e-9)
 
 
 @pytest.mark.parametrize(("log_e", "inside"), [(log_e_above, 0.3), (log_e_below, 3.0)])
