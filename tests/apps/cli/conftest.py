@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 import uvicorn
+from molt.adapters.audit_files import AuditArchive, AuditWriter, SubjectHasher
 from molt.adapters.clocks import SystemClock
 from molt.adapters.env_file import EnvFile
 from molt.adapters.memory import MemoryStore
@@ -20,7 +21,8 @@ from molt.apps.api.hub import Hub
 from molt.apps.cli.app import app
 from molt.control.controller import Controller, Stores
 from molt.control.operator_flags import OperatorFlags
-from molt.core.evidence import Head
+from molt.control.procedure import Procedure
+from molt.control.rollbacks import Rollbacks, open_steps
 from molt.core.flags import Bounds
 from molt.core.playbook import Cost
 from molt.ports import Delivery, Notice
@@ -66,17 +68,6 @@ class Silent:
         return Delivery(True, "nobody")
 
 
-class Sink:
-    """An audit chain of nothing."""
-
-    def append(self, record: object) -> None: ...
-
-    def flush(self) -> None: ...
-
-    def head(self) -> Head:
-        return Head("control", 0, "")
-
-
 class Server:
     """The control API of `molt.apps.api` over a store in memory, in a thread of its own."""
 
@@ -94,16 +85,29 @@ class Server:
         self.call(self._open())
 
     async def _open(self) -> None:
-        hub = Hub(self.clock)
+        hub, notifier, hasher = Hub(self.clock), Silent(), SubjectHasher(b"0123456789abcdef")
+        operator = OperatorFlags(Bounds(), EnvFile(self.folder / "flags.env"))
+        self.audit = AuditWriter(self.folder / "audit", "control", self.clock)
         self.controller = Controller(
             Stores(self.store, self.store, self.store),
             clock=self.clock,
-            operator=OperatorFlags(Bounds(), EnvFile(self.folder / "flags.env")),
+            operator=operator,
             sink=hub,
-            notifier=Silent(),
-            hash_subject=lambda subject: f"hash-of-{subject}",
+            notifier=notifier,
+            hash_subject=hasher,
         )
         await self.controller.start()
+        procedure = Procedure(
+            clock=self.clock,
+            operator=operator,
+            sink=hub,
+            notifier=notifier,
+            archive=AuditArchive(self.folder / "audit"),
+            incidents=self.folder / "incidents",
+            publish=self.controller.publish,
+            clear_limits=self.controller.clear_limits,
+        )
+        self._rollbacks = asyncio.ensure_future(Rollbacks(self.controller, procedure).run())
         for role, token in TOKENS.items():
             await self.store.tokens.add(ApiToken(role, role, token_hash(token), datetime.now(UTC)))
         parts = Parts(
@@ -112,10 +116,10 @@ class Server:
             store=self.store,
             tokens=self.store.tokens,
             clock=self.clock,
-            audit=Sink(),
+            audit=self.audit,
             audit_dir=self.folder / "audit",
             gateway_key="gateway-key",
-            hash_subject=lambda subject: f"hash-of-{subject}",
+            hash_subject=hasher,
             verify_run=lambda token: None,
             cost=Cost(),
         )
@@ -140,11 +144,33 @@ class Server:
         self.clock.ahead += timedelta(**span)
         self.call(self.controller.tick())
 
+    def rollbacks_done(self) -> None:
+        """Wait until every step of every rollback procedure is on record."""
+
+        async def done() -> None:
+            async with asyncio.timeout(20):
+                while any(open_steps(desk) for desk in self.controller.desks.values()):
+                    await asyncio.sleep(0.005)
+
+        self.call(done())
+
+    def record(self, **fields: object) -> None:
+        """Put a record on the audit log, and its head apart."""
+
+        async def write() -> None:
+            self.audit.append({"at": self.clock.now(), **fields})
+            self.audit.flush()
+            await self.store.save_heads([self.audit.head()])
+
+        self.call(write())
+
     def stop(self) -> None:
         async def end() -> None:
             self._server.should_exit = self._server.force_exit = True
             await self._serving
+            self._rollbacks.cancel()
             await self.controller.close()
+            self.audit.close()
 
         self.call(end())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -14,7 +14,7 @@ COMMANDS = [
     ("pause", "-r", "tiny"),
     ("resume", "-r", "tiny"),
     ("rollback", "-r", "tiny", "--yes"),
-    ("abort", "-r", "tiny", "--yes"),
+    ("abort", "-r", "tiny", "--yes", "-m", "over"),
     ("note", "warmer prompts", "-r", "tiny"),
     ("flags",),
     ("assign", "anna"),
@@ -145,12 +145,19 @@ class TestTheClimb:
 
 
 class TestTheWayBack:
-    def test_takes_everything_back_and_resumes_only_from_a_named_phase(self, started: Molt):
+    def test_takes_everything_back_and_resumes_only_from_a_named_phase(
+        self, started: Molt, server: Server
+    ):
         state = started.json("rollback", "--yes", "-m", "guests complain")
         assert (state["phase"], state["traffic_percent"]) == ("rolled_back", 0)
+        server.rollbacks_done()
         assert started("resume", "-m", "mended").code == 1
         state = started.json("resume", "--phase", "canary", "-m", "mended")
         assert (state["phase"], state["traffic_percent"]) == ("canary", 10)
+
+    def test_needs_no_reason_in_a_hurry(self, started: Molt):
+        assert started.json("rollback", "--yes")["phase"] == "rolled_back"
+        assert "no reason given" in started("history").out
 
     def test_ends_for_good(self, started: Molt):
         assert started.json("abort", "--yes", "-m", "other plans")["phase"] == "aborted"
@@ -158,7 +165,7 @@ class TestTheWayBack:
 
     @pytest.mark.parametrize("command", ["rollback", "abort"])
     def test_asks_first_and_does_nothing_where_nobody_can_answer(self, started: Molt, command: str):
-        ran = started(command, input="y\n")
+        ran = started(command, "-m", "why not", input="y\n")
         assert (ran.code, ran.out) == (2, "")
         assert "--yes" in ran.err
         assert started.json("status")["phase"] == "canary"
@@ -181,7 +188,7 @@ class TestWhichRollout:
         assert [s["rollout"] for s in started.json("status")] == ["tiny", "other"]
 
     def test_is_the_one_that_was_not_aborted(self, started: Molt, playbook: Path):
-        started("abort", "--yes")
+        started("abort", "--yes", "-m", "other plans")
         started("start", playbook, "--rollout", "second")
         assert started.json("pause")["rollout"] == "second"
 

@@ -173,15 +173,16 @@ def rollback(
 
     Opens an incident and runs the rollback procedure.
     """
+    body = {"reason": reason or "asked for with molt rollback; no reason given"}
     with connect(url, token) as api:
         chosen = pick(api, rollout)
         confirm(f"Roll back {chosen} to 0% now?", yes)
-        changed(api.post(at("rollouts", chosen, "rollback"), {"reason": reason}), as_json)
+        changed(api.post(at("rollouts", chosen, "rollback"), body), as_json)
 
 
 def abort(
+    reason: Reason,
     rollout: Rollout = None,
-    reason: Reason = "",
     yes: Yes = False,
     url: Url = None,
     token: Token = None,
