@@ -77,6 +77,18 @@ def test_slots_hold_what_a_plain_count_gives(requests: Any):
     assert sum(s.requests for s in slots) == sum(o.kind == "request" for o, *_ in requests)
 
 
+def columns(seen: Observation, begins: bool) -> dict[str, float]:
+    """What one request of a known subject adds to the sums."""
+    found = {"conversations": 1.0} if begins else {}
+    if seen.kind == "aborted":
+        return found
+    found |= {"requests": 1.0, "errors": float(seen.error)}
+    found |= {f"over:{cut}": float(seen.latency_ms > cut) for cut in (1000, 3000)}
+    if seen.cost is not None:
+        found |= {"cost": seen.cost, "cost_capped": min(seen.cost, 2.0), "priced": 1.0}
+    return found
+
+
 @given(requests)
 def test_sums_hold_what_a_plain_count_gives(requests: Any):
     _, sums = folded(requests)
@@ -88,29 +100,12 @@ def test_sums_hold_what_a_plain_count_gives(requests: Any):
                 found[(entry.key.arm, entry.key.tier, column, bucket)] += amount
     expected: Counter[tuple[Any, ...]] = Counter()
     for seen, arm, subject, _, begins in requests:
-        if subject is None or seen.kind not in ("request", "aborted"):
-            continue
-        tier = tier_of(ROUTE.flags.tiers, bucket_of("salt", subject))
-        bucket = statistics_bucket_of("other salt", subject)
-
-        def count(column: str, amount: float = 1.0, place=(arm, tier, bucket)) -> None:
-            expected[(place[0], place[1], column, place[2])] += amount
-
-        if begins:
-            count("conversations")
-        if seen.kind == "aborted":
-            continue
-        count("requests")
-        if seen.error:
-            count("errors")
-        for cut in (1000, 3000):
-            if seen.latency_ms > cut:
-                count(f"over:{cut}")
-        if seen.cost is not None:
-            count("cost", seen.cost)
-            count("cost_capped", min(seen.cost, 2.0))
-            count("priced")
-    assert {k: v for k, v in found.items() if v} == {k: v for k, v in expected.items() if v}
+        if subject is not None and seen.kind in ("request", "aborted"):
+            tier = tier_of(ROUTE.flags.tiers, bucket_of("salt", subject))
+            bucket = statistics_bucket_of("other salt", subject)
+            for column, amount in columns(seen, begins).items():
+                expected[(arm, tier, column, bucket)] += amount
+    assert +found == +expected
 
 
 def test_tallies_tell_which_subjects_erred():

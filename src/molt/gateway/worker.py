@@ -119,7 +119,7 @@ class Worker:
         self._run(self._sender.run())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._first_line.wait(), FIRST_FLAGS_SECONDS)
-        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        self._tick()
         try:
             tls = None
             if settings.tls is not None:
@@ -128,23 +128,27 @@ class Worker:
                 settings.host, settings.port, tls=tls, shared=settings.port != 0, freeze=True
             )
         except OSError as error:
+            await self._end_tasks()
             raise OperatorError(f"listen on {settings.host}:{settings.port}: {error}") from None
 
     async def stop(self) -> None:
         """Let what is in flight end, then hand over the last evidence."""
         await self._proxy.stop(self._settings.bounds.drain)
-        self._timer.cancel()
+        await self._end_tasks()
         self._recorder.fold(math.inf)
         self._flush_audit()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._sender.draft.add(self._recorder.take())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._sender.send(), LAST_BATCH_SECONDS)
         for upstream in (self._arms.control, self._arms.candidate):
             upstream.close()
         await self._control.close()
+
+    async def _end_tasks(self) -> None:
+        self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -159,10 +163,11 @@ class Worker:
 
     def _work(self) -> None:
         """Fold a slice; the rest in the next turns of the loop, so that requests come between."""
-        if not self._recorder.fold():
+        folded = self._recorder.fold()
+        self._flush_audit()
+        if not folded:
             asyncio.get_running_loop().call_soon(self._work)
             return
-        self._flush_audit()
         silent = time.monotonic() - self._sealed
         due = silent >= self._settings.batch_seconds and self._recorder.has_evidence
         if due or self._hurrying or silent >= HEARTBEAT_SECONDS:
