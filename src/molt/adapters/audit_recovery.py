@@ -30,7 +30,10 @@ class Span(NamedTuple):
 
 
 class State(msgspec.Struct):
-    """How far a writer's open segment has come. `before` is the span of the one before it."""
+    """How far a writer's open segment has come. `before` is the span of the one before it.
+
+    `first_at` and `last_at` are of the records behind the header.
+    """
 
     number: int = 1
     size: int = 0
@@ -64,6 +67,8 @@ class State(msgspec.Struct):
         self.seq, self.last = found.seq, found.hash
         self.size += len(line)
         self.records += 1
+        if b'"kind":"segment"' in line:
+            return True  # a header is not exported: its time does not count
         at = _stamp(line)
         self.first_at = min(self.first_at or at, at)
         self.last_at = max(self.last_at, at)

@@ -18,7 +18,6 @@ import structlog
 import zstandard
 
 from molt.adapters import audit_recovery, audit_segments
-from molt.adapters.audit_recovery import Span
 from molt.core.chain import seal
 from molt.core.evidence import Head
 from molt.ports import Clock
@@ -135,13 +134,11 @@ class AuditWriter:
         self._state = state
         self._file = self._handle(state.number)
         self._opened_at = self._clock.monotonic()
-        first: list[Record] = []
         if not state.size:
-            first.append(self._header(state.number, state.before))
+            self._write_header()
         for note in notes:
             log.warning("audit_tail_set_aside", writer=self.writer, **note)
-            first.append({"at": None, "kind": "recovered", **note})
-        self._write_first(first)
+        self._write_first([{"at": None, "kind": "recovered", **note} for note in notes])
         for number in audit_segments.segments(self._folder):
             if number < state.number and audit_segments.plain_path(self._folder, number).exists():
                 self._pack(number)
@@ -151,16 +148,19 @@ class AuditWriter:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         return os.open(path, flags, 0o640)
 
-    def _header(self, number: int, before: Span | None) -> dict[str, object]:
+    def _write_header(self) -> None:
         """The first record of a segment: where it belongs, and which time the one before spans."""
-        return {
+        before = self._state.before
+        header = {
             "at": None,
             "kind": "segment",
             "writer": self.writer,
-            "segment": number,
+            "segment": self._state.number,
             "prev": self._state.last.decode(),
             "before": None if before is None else list(before),
         }
+        self._write_first([header])
+        self._state.first_at = self._state.last_at = ""
 
     def _is_full(self) -> bool:
         aged = self._clock.monotonic() - self._opened_at > self._segment_seconds
@@ -174,7 +174,7 @@ class AuditWriter:
         state.begin(number + 1, span)
         self._opened_at = self._clock.monotonic()
         os.close(closed)
-        self._write_first([self._header(state.number, span)])
+        self._write_header()
         self._pack(number)
 
     def _write_first(self, records: Sequence[Record]) -> None:
