@@ -12,6 +12,7 @@ from molt.core.stats.special import ndtr_array, ndtri
 
 MARGIN_CAP: Final = 0.5
 _GRID: Final = 400
+_MOST_REQUESTS: Final = 10**12
 
 
 def step_margin(harm_budget: float, next_share: float) -> float:
@@ -101,13 +102,16 @@ def requests_needed(limit: float, rate: float, alpha: float = 0.05, deff: float 
     def proven(n: int, errors: int) -> bool:
         return log_e_below(errors, n, limit, deff) >= target
 
+    def last(errors: int) -> int:
+        """The most requests that have, rounded, so many errors."""
+        most = _MOST_REQUESTS
+        return most if rate * most < errors + 0.5 else math.ceil((errors + 0.5) / rate) - 1
+
+    # Evidence grows with n for a given number of errors, and jumps down at each further error.
     errors = 0
-    while rate > 0 and not proven(math.ceil((errors + 0.5) / rate) - 1, errors):
+    while not proven(last(errors), errors):
         errors += 1
-    low = max(errors, math.ceil((errors - 0.5) / rate)) if rate > 0 and errors else 1
-    high = low
-    while not proven(high, errors):
-        low, high = high, high * 2
+    low, high = (last(errors - 1) if errors else 0), last(errors)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if proven(middle, errors) else (middle, high)
