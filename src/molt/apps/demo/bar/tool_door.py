@@ -89,16 +89,16 @@ class ToolDoor:
         """The tool's result, or {"error": why}; raises `RunClosed` or `ToolsUnreachable`."""
         run = context.deps
         writes = name not in READ_ONLY
-        if writes and run.shadow:
-            result = self._dry_run(name, arguments)
-            run.calls.append(Done(name, arguments, result, dry_run=True))
-            return result
+        done = Done(name, arguments, {"error": "not executed"}, dry_run=writes and run.shadow)
+        run.calls.append(done)
+        if done.dry_run:
+            done.result = self._dry_run(name, arguments)
+            return done.result
         if writes:
             await self._report(run, name, arguments)
             run.acted.append(name)
-        result = await self._execute(call, name, arguments, run)
-        run.calls.append(Done(name, arguments, result))
-        return result
+        done.result = await self._execute(call, name, arguments, run)
+        return done.result
 
     async def _execute(
         self, call: CallToolFunc, name: str, arguments: dict[str, Any], run: Run

@@ -1,0 +1,118 @@
+"""The reference bar as real processes on free ports."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+DIALOGUES = ROOT.parent / "shared" / "data" / "tm4_coffee" / "dialogs.jsonl.gz"
+ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+
+
+@dataclass
+class Service:
+    """A started service."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def stop(self) -> int:
+        """End it with SIGTERM; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+    def stats(self) -> dict:
+        """What GET /stats says now."""
+        return httpx.get(f"{self.url}/stats").raise_for_status().json()
+
+    def chat(self, message: str, session: str | None = None, *, agent: str = "guest", **headers: str) -> httpx.Response:
+        """One agent-chat request in venue-1; header names take underscores for hyphens."""
+        context = {"venue_id": "venue-1", "user_id": f"user-of-{session}"}
+        body = {"message": message, "agent_type": agent, "session_id": session, "context": context}
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return httpx.post(f"{self.url}/functions/v1/agent-chat", json=body, headers=sent, timeout=30)
+
+
+Start = Callable[..., Service]
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[Start]:
+    """A function that starts services over databases in `folder`; all are ended at the end."""
+    started: list[Service] = []
+
+    def start(service: str, *options: str, environ: dict[str, str] | None = None) -> Service:
+        command = [sys.executable, "-W", "error", "-m", "molt.apps.demo.bar", service, "--data", str(folder), *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRON | (environ or {}))
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"{service} ended with {process.wait()} before it was ready"
+        ready = json.loads(line)
+        assert ready["service"] == service
+        started.append(Service(ready["url"], process))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for service in reversed(started):
+            if service.process.poll() is None:
+                service.stop()
+            elif service.process.stdout is not None:
+                service.process.stdout.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts services of one test."""
+    with starting(tmp_path) as start_one:
+        yield start_one
+
+
+@pytest.fixture(scope="session")
+def shared_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts services that many tests use."""
+    with starting(tmp_path_factory.mktemp("bar")) as start_one:
+        yield start_one
+
+
+@pytest.fixture(scope="session")
+def existing(shared_start: Start) -> Service:
+    """The existing system, without simulated latency."""
+    return shared_start("existing-system", "--latency-ms", "0")
+
+
+@pytest.fixture(scope="session")
+def tools(shared_start: Start) -> Service:
+    """The tool server."""
+    return shared_start("bar-tools")
+
+
+@pytest.fixture(scope="session")
+def agent(shared_start: Start, tools: Service) -> Service:
+    """The agent, without simulated latency."""
+    options = ("--tools", f"{tools.url}/mcp", "--latency-ms", "0", "--allow-faults", "--version", "7")
+    return shared_start("agent-chat", *options)
+
+
+@pytest.fixture(scope="session")
+def recorded() -> list[dict]:
+    """The recorded dialogues; skips where they are absent."""
+    import gzip
+
+    if not DIALOGUES.exists():
+        pytest.skip(f"recorded dialogues are not here: {DIALOGUES.relative_to(ROOT.parent)}")
+    with gzip.open(DIALOGUES, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
