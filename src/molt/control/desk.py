@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from molt.core.assignment import Arm, bucket_of, statistics_bucket_of, tier_of
-from molt.core.book import LOOK_BACK, Book
+from molt.core.book import Book
 from molt.core.events import AnyEvent, Recorded
 from molt.core.evidence import (
     LIVE,
@@ -29,7 +29,8 @@ class Desk:
     def __init__(self, rollout: Rollout, records: Sequence[Recorded]) -> None:
         self.rollout = rollout
         self.playbook = Playbook.model_validate_json(rollout.playbook)
-        self.book = Book(self.playbook.timing.slot.total_seconds())
+        self._timed = self.playbook.timed_outcomes()
+        self.book = Book(self.playbook.timing.slot.total_seconds(), self._timed)
         self.records = list(records)
         self.quiet_until: datetime | None = None
         self.violations: list[Violation] = []
@@ -48,8 +49,9 @@ class Desk:
             desk.book.add_sums(sums)
         for epoch, (candidate, control) in (await evidence.new_subjects(rollout_id)).items():
             desk.book.new_subjects[epoch] = [candidate, control]
-        recent = await evidence.outcomes(rollout_id, now - LOOK_BACK)
-        desk.book.add_outcomes([(o, *desk.arm_of(o)) for o in recent])
+        since = now - max(desk._timed.values(), default=timedelta(0))
+        timed = await evidence.outcomes(rollout_id, since, list(desk._timed))
+        desk.book.add_outcomes([(o, *desk.arm_of(o)) for o in timed])
         desk.book.forget(now)
         return desk
 

@@ -5,7 +5,7 @@ with epochs and with the time that triggers look back, never with requests or us
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -63,7 +63,11 @@ class Series(NamedTuple):
 class Book:
     """Evidence of one rollout, in memory."""
 
-    def __init__(self, slot_seconds: float = 10.0) -> None:
+    def __init__(
+        self, slot_seconds: float = 10.0, timed: Mapping[str, timedelta] | None = None
+    ) -> None:
+        """`timed` names the outcome kinds whose times are kept, and for how long."""
+        self._timed = timed or {}
         self.slot_seconds = max(1, round(slot_seconds))
         self._slots: dict[tuple[int, Arm, Mode], dict[int, SlotTotals]] = defaultdict(dict)
         self._counts: dict[tuple[int, Arm, Mode], list[float]] = defaultdict(lambda: [0.0] * 5)
@@ -107,9 +111,10 @@ class Book:
             self.new_subjects[subject.epoch][subject.arm != "candidate"] += 1
 
     def add_outcomes(self, outcomes: Iterable[tuple[Outcome, Arm, int]]) -> None:
-        """Remember when outcomes happened, with the arm and epoch they belong to."""
-        self._recent.extend((o.at, o.kind, arm, epoch) for o, arm, epoch in outcomes)
-        self._recent.sort(key=lambda row: row[0])
+        """Remember when the outcomes happened that rules look at, with their arm and epoch."""
+        self._recent.extend(
+            (o.at, o.kind, arm, epoch) for o, arm, epoch in outcomes if o.kind in self._timed
+        )
 
     def forget(self, now: datetime) -> None:
         """Drop single slots and outcome times that no rule looks back to."""
@@ -117,7 +122,7 @@ class Book:
         for slots in self._slots.values():
             for start in [s for s in slots if s < oldest]:
                 del slots[start]
-        self._recent = [row for row in self._recent if row[0] >= now - LOOK_BACK]
+        self._recent = [row for row in self._recent if row[0] >= now - self._timed[row[1]]]
 
     # --- reading
 

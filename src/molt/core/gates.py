@@ -20,6 +20,7 @@ from molt.core.evidence import (
     value,
 )
 from molt.core.playbook import (
+    CRITICAL_ERROR,
     ApprovalGate,
     CostGate,
     ErrorRateGate,
@@ -39,9 +40,6 @@ from molt.core.quantities import show_duration, show_fraction
 from molt.core.scene import Scene
 from molt.core.stats import bernoulli, equivalence, evalue, latency, power, ratio, srm
 from molt.core.stats.ratio import Stratum
-
-CRITICAL_ERROR: Final = "critical_error"
-"""The outcome kind by which your systems report a critical error."""
 
 
 def rule_all(scene: Scene) -> list[Ruling]:

@@ -19,6 +19,9 @@ PhaseName = Literal["shadow", "canary", "progressive"]
 REQUESTS_UNIT: Final = "requests"
 CONVERSATIONS_UNIT: Final = "conversations"
 
+CRITICAL_ERROR: Final = "critical_error"
+"""The outcome kind by which your systems report a critical error."""
+
 
 class Plan(BaseModel):
     """Base of everything in a playbook: immutable, and unknown keys are errors."""
@@ -447,6 +450,16 @@ class Playbook(Plan):
     def tiers(self) -> tuple[int, ...]:
         """The shares above zero in buckets, rising."""
         return tuple(step.buckets for _, step in self.ladder() if step.share > 0)
+
+    def timed_outcomes(self) -> dict[str, timedelta]:
+        """The outcome kinds whose times some rule looks at, each with how far back it looks."""
+        spans = [(t.outcome, t.within) for t in self.triggers if t.kind == "complaints"]
+        for _, step in self.ladder():
+            spans += [(CRITICAL_ERROR, g.for_) for g in step.gates if g.kind == "no_critical_error"]
+        longest: dict[str, timedelta] = {}
+        for kind, span in spans:
+            longest[kind] = max(span, longest.get(kind, span))
+        return longest
 
     def as_data(self) -> dict[str, Any]:
         """The plan as plain JSON data, readable back into the same plan."""
