@@ -154,8 +154,11 @@ def test_new_subjects_are_counted_by_arm():
 # --- outcomes in time
 
 
+TIMED = {"complaint": HOUR, "critical_error": timedelta(hours=72)}
+
+
 def test_outcomes_are_counted_from_an_instant_on():
-    book = Book()
+    book = Book(timed=TIMED)
     late, early = outcome("complaint", 2 * HOUR), outcome("complaint", HOUR)
     book.add_outcomes([(late, "candidate", 1), (early, "control", 1)])
     assert book.outcomes_since("complaint", T0 + HOUR) == 2
@@ -164,16 +167,33 @@ def test_outcomes_are_counted_from_an_instant_on():
     assert book.outcomes_since("order_completed", T0) == 0
 
 
-def test_what_no_rule_looks_back_to_is_forgotten():
+def test_only_the_times_of_outcomes_that_a_rule_looks_at_are_kept():
+    book = Book(timed=TIMED)
+    book.add_outcomes([(outcome("order_completed", timedelta(0)), "candidate", 1)])
+    assert book.outcomes_since("order_completed", T0) == 0
+
+
+def test_an_outcome_is_remembered_for_as_long_as_its_rule_looks_back():
+    book = Book(timed=TIMED)
+    for kind in TIMED:
+        book.add_outcomes([(outcome(kind, timedelta(0)), "candidate", 1)])
+    book.forget(T0 + HOUR)
+    assert book.outcomes_since("complaint", T0) == 1
+    book.forget(T0 + timedelta(hours=72))
+    assert book.outcomes_since("complaint", T0) == 0
+    assert book.outcomes_since("critical_error", T0) == 1
+    book.forget(T0 + timedelta(hours=72, seconds=1))
+    assert book.outcomes_since("critical_error", T0) == 0
+
+
+def test_slots_that_no_rule_looks_back_to_are_forgotten_but_totals_stay():
     book = Book()
     book.add_slot(slot(0, requests=1, errors=Tally(1), cost=1.0))
-    book.add_outcomes([(outcome("complaint", timedelta(0)), "candidate", 1)])
     book.forget(T0 + LOOK_BACK)
     assert book.requests_since("candidate", T0) == 1
     book.forget(T0 + LOOK_BACK + MINUTE)
     assert book.requests_since("candidate", T0) == 0
-    assert book.outcomes_since("complaint", T0) == 0
-    assert book.counts([1], "candidate", "live").requests == 1, "totals stay"
+    assert book.counts([1], "candidate", "live").requests == 1
 
 
 # --- merging

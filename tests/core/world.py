@@ -61,7 +61,7 @@ class World:
         self.now = T0
         self.log: list[AnyEvent] = []
         self.rollout = Rollout()
-        self.book = Book(playbook.timing.slot.total_seconds())
+        self.book = Book(playbook.timing.slot.total_seconds(), playbook.timed_outcomes())
         self.rng = np.random.default_rng(seed)
 
     @property
