@@ -25,7 +25,7 @@ MAX_ANSWER_HEAD: Final = 64 * 1024
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 _BODYLESS: Final = frozenset({204, 304})
-_FRAMING: Final = HOP_BY_HOP | {b"content-length"}
+SPECIAL: Final = HOP_BY_HOP | {b"content-length"}
 _PLAIN_CONNECTION: Final = frozenset({None, b"close", b"keep-alive", b"Keep-Alive", b"Close"})
 _log = logging.getLogger(__name__)
 
@@ -69,10 +69,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_eof",
+        "_from",
         "_interim",
         "_parser",
         "_paused",
-        "_special",
+        "_raw",
         "_stuck",
         "body",
         "broken",
@@ -102,7 +103,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._eof = False
         self._interim = False
         self._stuck = False
-        self._special: dict[bytes, bytes] = {}
         self._parser = HttpResponseParser(self)
         self._clear()
 
@@ -112,7 +112,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.headers: list[bytes] = []
         self.body: list[bytes] = []
         self.head_done = self.complete = False
-        self.head_size = 0
+        self.head_size = self._from = 0
+        self._raw = b""
 
     def begin(self, owner: Receiver, data: bytes) -> None:
         """Send a request's first bytes for `owner`, who gets the answer."""
@@ -183,6 +184,8 @@ class UpstreamConnection(asyncio.Protocol):
         if owner is None:
             self.transport.abort()  # nobody asked: never mistake it for the next answer
             return
+        if not self.head_done:
+            self._raw = self._raw + data if self._raw else data
         try:
             self._parser.feed_data(data)
         except HttpParserCallbackError as error:
@@ -192,7 +195,7 @@ class UpstreamConnection(asyncio.Protocol):
         except (HttpParserError, HttpParserUpgrade):
             self.broken = True
         if not self.head_done:
-            self.head_size += len(data)
+            self.head_size = len(self._raw)
             self.broken |= self.head_size > MAX_ANSWER_HEAD
         owner.receive(self)
 
@@ -231,37 +234,45 @@ class UpstreamConnection(asyncio.Protocol):
         """A second message after a whole answer is never looked at."""
         if self.complete:
             raise _Unexpected
-        self.headers = []
-        self._special = {}
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; trailers are dropped."""
-        if self.head_done:
-            return
-        name = name.lower()
-        if name not in _FRAMING:
-            self.headers += (name, b": ", value, b"\r\n")
-        elif name in self._special:
-            self._special[name] += b", " + value
-        else:
-            self._special[name] = value
 
     def on_headers_complete(self) -> None:
         """Settle how the answer ends, and what belongs to this connection only."""
+        raw = self._raw
+        end = raw.find(b"\r\n\r\n", self._from)
+        lines = raw[self._from : end].split(b"\r\n")
         self.status = status = self._parser.get_status_code()
         if status < 200:
             if status == 101:
                 raise _Unexpected
+            self._from = end + 4
             self._interim = True
             return
-        special = self._special
+        if end < 0 or not lines[0].startswith(b"HTTP/1."):
+            raise _Unexpected
+        self._raw = b""
+        del lines[0]
+        known = self.upstream.lines
+        headers: list[bytes] = []
+        special: dict[bytes, bytes] = {}
+        for line in lines:
+            parts = known[line]
+            if len(parts) == 4:
+                headers += parts
+            elif parts[0] in special:
+                special[parts[0]] += b", " + parts[1]
+            else:
+                special[parts[0]] = parts[1]
+        self.headers = headers
         self.keep_alive = self._parser.should_keep_alive()
         if b"content-length" in special:
             self.length = int(special[b"content-length"])
         elif b"transfer-encoding" in special:
-            if special[b"transfer-encoding"].strip().lower() != b"chunked":
+            if special[b"transfer-encoding"].lower() != b"chunked":
                 raise _Unexpected
             self.length = CHUNKED
+        self._settle(status, special)
+
+    def _settle(self, status: int, special: dict[bytes, bytes]) -> None:
         if (connection := special.get(b"connection")) not in _PLAIN_CONNECTION:
             named = {t.strip().lower() for t in cast("bytes", connection).split(b",")}
             self.headers = without(self.headers, named.__contains__)

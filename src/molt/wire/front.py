@@ -1,15 +1,20 @@
 """What all connections of users share: the edge, limits, timers, mirrors."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from molt.wire.deadlines import Deadlines
-from molt.wire.exchange import Edge, Exchange, Forward
+from molt.wire.exchange import HOP_BY_HOP, Edge, Exchange, Forward
+from molt.wire.lines import HeaderLines
 from molt.wire.mirror import Mirrors
 
 if TYPE_CHECKING:
     from molt.wire.server import UserConnection
+
+
+FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
+"""Request headers in which proxies say for whom they ask."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -55,6 +60,7 @@ class Front:
         self.limits = limits
         self.forwarded = forwarded
         self.mirrors = Mirrors(edge, limits)
+        self.lines = HeaderLines(HOP_BY_HOP | FORWARDED | {b"host", b"content-length", b"expect"})
         self.connections: set[UserConnection] = set()
         self.draining = False
 

@@ -54,7 +54,7 @@ class Relay(Delivery):
     expects: bool = False
     forwarded: bytes = b""
     begun: bool = False
-    refusal: tuple[int, str] | None = None
+    refusal: tuple[int, str, Outcome] | None = None
     lines: bytes = b""
     _dial: Dial | None = None
     _target: Upstream | None = None
@@ -108,7 +108,7 @@ class Relay(Delivery):
             return
         self.keep_alive = False
         if not self.begun:
-            self.refusal = (status, message)
+            self.refusal = (status, message, outcome)
         elif self.status:
             self._cut(outcome)
         else:

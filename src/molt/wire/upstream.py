@@ -7,8 +7,9 @@ import time
 from typing import Final
 from urllib.parse import urlsplit
 
-from molt.wire.client import Receiver, UpstreamConnection
+from molt.wire.client import SPECIAL, Receiver, UpstreamConnection
 from molt.wire.deadlines import Deadlines
+from molt.wire.lines import HeaderLines
 
 _TRUSTED_IDLE: Final = 0.5
 """Seconds for which the event loop is trusted to have reported that an idle peer closed."""
@@ -61,6 +62,7 @@ class Upstream:
         self.answer_timeout = answer_timeout
         self.read_timeout = read_timeout
         self.authority = _authority(host, port, secure=tls is not None)
+        self.lines = HeaderLines(SPECIAL)
         self._address = (host, port)
         self._tls = tls
         self._connect_timeout = connect_timeout
