@@ -1,8 +1,10 @@
 """A real control API on a real port, and `molt` as a user calls it."""
 
 import asyncio
+import json
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 import uvicorn
+from typer.testing import CliRunner
+
 from molt.adapters.audit_files import AuditArchive, AuditWriter, SubjectHasher
 from molt.adapters.clocks import SystemClock
 from molt.adapters.env_file import EnvFile
@@ -26,7 +30,6 @@ from molt.control.rollbacks import Rollbacks, open_steps
 from molt.core.flags import Bounds
 from molt.core.playbook import Cost
 from molt.ports import Delivery, Notice
-from typer.testing import CliRunner
 
 T = TypeVar("T")
 
@@ -50,6 +53,14 @@ metrics:
 triggers:
   - {kind: violation, action: roll_back}
 """
+
+
+def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for `condition`, with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
 
 
 class SteppingClock(SystemClock):
@@ -78,11 +89,12 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = "http://127.0.0.1:{}".format(self._socket.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def start(self) -> None:
         self._thread.start()
         self.call(self._open())
+        until(lambda: self._server.started)
 
     async def _open(self) -> None:
         hub, notifier, hasher = Hub(self.clock), Silent(), SubjectHasher(b"0123456789abcdef")
@@ -128,8 +140,6 @@ class Server:
         )
         self._server = uvicorn.Server(config)
         self._serving = asyncio.ensure_future(self._server._serve([self._socket]))
-        while not self._server.started:
-            await asyncio.sleep(0.005)
 
     def call(self, work: Awaitable[T]) -> T:
         """Run `work` in the server's loop."""
@@ -147,12 +157,8 @@ class Server:
     def rollbacks_done(self) -> None:
         """Wait until every step of every rollback procedure is on record."""
 
-        async def done() -> None:
-            async with asyncio.timeout(20):
-                while any(open_steps(desk) for desk in self.controller.desks.values()):
-                    await asyncio.sleep(0.005)
-
-        self.call(done())
+        desks = self.controller.desks
+        until(lambda: not any(open_steps(desk) for desk in desks.values()))
 
     def record(self, **fields: object) -> None:
         """Put a record on the audit log, and its head apart."""
@@ -192,11 +198,11 @@ class Molt:
     def __init__(self, url: str) -> None:
         self.environ: dict[str, str | None] = {"MOLT_URL": url, "MOLT_TOKEN": TOKENS["admin"]}
 
-    def __call__(self, *args: object, input: str | bytes = "", **environ: str | None) -> Ran:
+    def __call__(self, *args: object, stdin: str | bytes = "", **environ: str | None) -> Ran:
         result = CliRunner().invoke(
             app,
             [str(a) for a in args],
-            input=input,
+            input=stdin,
             env={**self.environ, **environ},
             prog_name="molt",
             catch_exceptions=False,
@@ -205,8 +211,6 @@ class Molt:
 
     def json(self, *args: object, **environ: str | None) -> Any:
         """The JSON that a successful command prints."""
-        import json
-
         ran = self(*args, "--json", **environ)
         assert ran.code == 0, ran
         return json.loads(ran.out)

@@ -8,16 +8,17 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from molt.apps.cli.app import app
-from molt.core.assignment import bucket_of
 from tests.apps.cli.conftest import Molt
 from typer.testing import CliRunner
+
+from molt.apps.cli.app import app
+from molt.core.assignment import bucket_of
 
 SUBJECTS = [f"user-{n}" for n in range(2000)]
 
 
-def answers(molt: Molt, *args: object, input: str | bytes = "") -> list[dict[str, object]]:
-    ran = molt("assign", *args, "--json", input=input)
+def answers(molt: Molt, *args: object, stdin: str | bytes = "") -> list[dict[str, object]]:
+    ran = molt("assign", *args, "--json", stdin=stdin)
     assert ran.code == 0, ran
     return [json.loads(line) for line in ran.out.splitlines()]
 
@@ -47,7 +48,7 @@ def test_whoever_was_in_stays_in_when_the_share_grows(offline: Molt):
     lines = "\n".join(SUBJECTS)
     inside: set[object] = set()
     for percent in (0, 1, 5, 50, 100):
-        found = answers(offline, "--stdin", "--salt", "s", "--percent", percent, input=lines)
+        found = answers(offline, "--stdin", "--salt", "s", "--percent", percent, stdin=lines)
         now_inside = {a["subject"] for a in found if a["arm"] == "candidate"}
         assert inside <= now_inside
         inside = now_inside
@@ -75,12 +76,12 @@ def test_every_line_gets_one_answer_in_order(subjects: list[str], end: str, ende
 
 
 def test_an_empty_line_is_a_request_without_a_subject(offline: Molt):
-    [answer] = answers(offline, "--stdin", "--salt", "s", "--percent", 50, input="\n")
+    [answer] = answers(offline, "--stdin", "--salt", "s", "--percent", 50, stdin="\n")
     assert (answer["arm"], answer["reason"], answer["bucket"]) == ("control", "no_subject", None)
 
 
 def test_a_line_that_is_no_text_is_named(offline: Molt):
-    ran = offline("assign", "--stdin", "--salt", "s", "--percent", 5, input=b"a\nb\n\xff\xfe\n")
+    ran = offline("assign", "--stdin", "--salt", "s", "--percent", 5, stdin=b"a\nb\n\xff\xfe\n")
     assert ran.code == 2
     assert "line 3" in ran.err
 

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.apps.cli.conftest import PLAYBOOK, Molt
+
 from molt.adapters.playbooks import load_playbook
 from molt.core.playbook import Playbook
-from tests.apps.cli.conftest import PLAYBOOK, Molt
 
 
 def test_show_prints_the_plan_as_data_that_reads_back_into_the_same_plan(offline: Molt):

@@ -165,7 +165,7 @@ class TestTheWayBack:
 
     @pytest.mark.parametrize("command", ["rollback", "abort"])
     def test_asks_first_and_does_nothing_where_nobody_can_answer(self, started: Molt, command: str):
-        ran = started(command, "-m", "why not", input="y\n")
+        ran = started(command, "-m", "why not", stdin="y\n")
         assert (ran.code, ran.out) == (2, "")
         assert "--yes" in ran.err
         assert started.json("status")["phase"] == "canary"
