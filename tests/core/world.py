@@ -114,7 +114,7 @@ class World:
         candidate: Load | None = None,
         control: Load | None = None,
         *,
-        every: timedelta = MINUTE,
+        every: timedelta = 4 * MINUTE,
         advance: bool = True,
     ) -> "World":
         """Let traffic come in for `length`, and time pass."""
