@@ -329,7 +329,8 @@ async def test_when_control_is_silent_for_too_long_control_answers(world: World)
 
 async def test_a_restart_without_control_goes_on_with_the_kept_flags(world: World):
     await world.apply(flags(2, share=9_000))
-    await until(lambda: (world.folder / "gateway-1.flags.json").exists())
+    kept = world.folder / "gateway-1.flags.json"
+    await until(lambda: b'"version":2' in kept.read_bytes())
     await world.stop_worker()
     await world.control.stop()
     await world.start_worker()

@@ -85,7 +85,8 @@ class Decider(Protocol):
 class FlagStream:
     """Follows control's flag stream, for ever.
 
-    `heard` is called with every line, `applied` when the decider acts on new flags.
+    `tried` is called when an attempt has told something: a line, or that control is not there.
+    `applied` is called when the decider acts on new flags.
     """
 
     def __init__(
@@ -94,14 +95,14 @@ class FlagStream:
         file: FlagFile,
         decider: Decider,
         *,
-        heard: Callable[[], None],
+        tried: Callable[[], None],
         applied: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._control = control
         self._file = file
         self._decider = decider
-        self._heard = heard
+        self._tried = tried
         self._applied = applied
         self._monotonic = monotonic
         self._behind = False
@@ -121,6 +122,7 @@ class FlagStream:
                     pause = FIRST_PAUSE
                     await self._take(line.flags, line.beat)
             except ControlUnreachable as error:
+                self._tried()
                 if pause == FIRST_PAUSE:
                     log.warning("control_unreachable", error=str(error))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries
@@ -135,7 +137,7 @@ class FlagStream:
             self._decider.apply(flags)
             self._applied()
         self._decider.heard(self._monotonic())
-        self._heard()
+        self._tried()
         try:
             if flags is not None and news:
                 await asyncio.to_thread(self._file.write, flags)

@@ -12,10 +12,11 @@ SWEEP: Final = 500
 class Generations(Generic[K, V]):
     """Keeps what was touched within `span` seconds, and at most `2 x limit` entries.
 
-    Entries live in a young and an old generation. Whatever is touched moves to the young one; after
-    `span` seconds, or when the young one is full, the old one is forgotten and the young one grows
-    old. So an entry is kept for one to three spans after its last touch, and under a flood of new
-    keys the ones untouched for longest go first.
+    Entries live in a young and an old generation. Whatever is touched moves to the young one. When
+    something new comes and the young one is `span` seconds old, or full, the old one is forgotten
+    and the young one grows old. So under steady use an entry is kept for one to three spans after
+    its last touch; under a flood of new keys those untouched for longest go first; and when nothing
+    new comes, nothing is forgotten: whoever must know how old an entry is keeps that in it.
     """
 
     __slots__ = ("_born", "_forgotten", "_limit", "_old", "_young", "span")
@@ -64,7 +65,5 @@ class Generations(Generic[K, V]):
     def _turn(self, now: float) -> None:
         if self._old:
             self._forgotten.append(self._old)
-        # After two spans of silence even the young generation is too old.
-        silent = now - self._born >= 2 * self.span
-        self._old, self._young = ({} if silent else self._young), {}
+        self._old, self._young = self._young, {}
         self._born = now

@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 TICK_SECONDS: Final = 0.25
 HEARTBEAT_SECONDS: Final = 5.0
-FIRST_FLAGS_SECONDS: Final = 2.0
+FIRST_TRY_SECONDS: Final = 2.0
 LAST_BATCH_SECONDS: Final = 2.0
 
 
@@ -57,7 +57,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._hurrying = False
         self._sealed = float("-inf")
-        self._first_line = asyncio.Event()
+        self._tried = asyncio.Event()
         self._deadlines = Deadlines()
         self._control = ControlClient(settings.molt_url, settings.gateway_key, settings.id)
         self._sender = BatchSender(self._control, self._empty_batch)
@@ -76,7 +76,7 @@ class Worker:
             self._control,
             FlagFile(Path(settings.state_dir) / f"{settings.id}.flags.json"),
             self.edge,
-            heard=self._first_line.set,
+            tried=self._tried.set,
             applied=self._sender.hurry,
         )
         self._proxy = Proxy(
@@ -118,7 +118,7 @@ class Worker:
         self._run(self._stream.run())
         self._run(self._sender.run())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._first_line.wait(), FIRST_FLAGS_SECONDS)
+            await asyncio.wait_for(self._tried.wait(), FIRST_TRY_SECONDS)
         self._tick()
         try:
             tls = None
