@@ -37,7 +37,7 @@ def state(desk: Desk, now: datetime) -> dict[str, Any]:
         "started_at": rollout.started_at,
         "step_since": rollout.stays[-1].at if rollout.stays else None,
         "held_seconds": round(scene.held.total_seconds(), 1),
-        "halt": rollout.halt,
+        "halt": msgspec.to_builtins(rollout.halt),
         "approved_by": rollout.approved.by if rollout.approved else None,
         "gates": [_ruling(r) for r in rulings],
         "triggers": [_ruling(t.ruling) | {"action": t.action} for t in watched],
