@@ -1,0 +1,1 @@
+"""Processes of the benchmark: upstream, load, the proxies under test."""
