@@ -170,10 +170,19 @@ class Server:
 
         self.call(write())
 
-    def stop(self) -> None:
+    def away(self) -> None:
+        """Stop answering."""
+
         async def end() -> None:
             self._server.should_exit = self._server.force_exit = True
             await self._serving
+
+        self.call(end())
+
+    def stop(self) -> None:
+        self.away()
+
+        async def end() -> None:
             self._rollbacks.cancel()
             await self.controller.close()
             self.audit.close()

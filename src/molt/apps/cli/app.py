@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 COMMANDS: Final = (
     Entry("demo", "molt.apps.demo.cli", RUN, "Show a whole rollout live on a reference bar."),
-    Entry("init", "molt.apps.serve.cli", RUN, "Write a commented molt.yaml and playbook."),
+    Entry("init", "molt.apps.serve.cli", RUN, "Write a commented molt.yaml and a playbook."),
     Entry("serve", "molt.apps.serve.cli", RUN, "Run Molt in front of your two services."),
     Entry("playbook", "molt.apps.cli.playbooks", RUN, "Show, check and list playbooks."),
     Entry("start", "molt.apps.cli.rollouts", ROLLOUT, "Start a rollout of a playbook."),

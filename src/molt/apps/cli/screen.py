@@ -9,7 +9,14 @@ from datetime import timedelta
 from textwrap import wrap
 from typing import Any, Final
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    Group,
+    OverflowMethod,
+    RenderableType,
+    RenderResult,
+)
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -54,16 +61,17 @@ class _Screen:
         state = self._state
         height = self._height or options.height or options.max_height
         whole = _written_out(state, options.max_width, height)
+        cut: OverflowMethod = "crop" if options.ascii_only else "ellipsis"
         parts: list[RenderableType] = [
             _ladder(state, ("*", "!") if options.ascii_only else ("✓", "✗")),
             _progress(state),
             Text(),
-            _gates(state, whole),
+            _gates(state, whole, cut),
             Text(),
             _triggers(state),
             Text(),
             _arms(state),
-            *_troubles(state),
+            *_troubles(state, cut),
         ]
         yield Panel(
             Group(*parts),
@@ -203,15 +211,15 @@ def _written_out(state: State, width: int, height: int) -> set[str]:
     return whole
 
 
-def _gates(state: State, whole: set[str]) -> Table:
+def _gates(state: State, whole: set[str], cut: OverflowMethod) -> Table:
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
     for gate in state["gates"]:
         word, style = VERDICTS[gate["verdict"]]
-        cut = gate["name"] not in whole
-        reason = Text(gate["reason"], no_wrap=cut, overflow="ellipsis" if cut else "fold")
+        one_line = gate["name"] not in whole
+        reason = Text(gate["reason"], no_wrap=one_line, overflow=cut if one_line else "fold")
         table.add_row(Text(word, style), Text(gate["name"], "bold"), reason)
     if not state["gates"]:
         table.add_row("", Text("no gate to pass in this phase", "dim"), "")
@@ -277,15 +285,12 @@ def latency(ms: float) -> str:
 # --- what is wrong
 
 
-def _troubles(state: State) -> Iterator[RenderableType]:
+def _troubles(state: State, cut: OverflowMethod) -> Iterator[RenderableType]:
     for incident in state["incidents"][-INCIDENTS_SHOWN:]:
-        yield _one_line(incident_line(incident), "bold red" if incident["open"] else "dim")
+        style = "bold red" if incident["open"] else "dim"
+        yield Text(incident_line(incident), style, no_wrap=True, overflow=cut)
     for name, text in state["alarms"].items():
-        yield _one_line(f"alarm {name}: {text}", "bold yellow")
-
-
-def _one_line(text: str, style: str) -> Text:
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
+        yield Text(f"alarm {name}: {text}", "bold yellow", no_wrap=True, overflow=cut)
 
 
 def incident_line(incident: State) -> str:
