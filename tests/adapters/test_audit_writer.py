@@ -18,7 +18,7 @@ import zstandard
 
 from molt.adapters.audit_files import AuditWriter, SubjectHasher, verify
 from molt.adapters.audit_segments import segments
-from molt.adapters.audit_writer import MOST_PENDING
+from molt.adapters.audit_writer import MOST_PENDING, RETRY_SECONDS
 from molt.adapters.clocks import SystemClock, VirtualClock
 from molt.core.chain import GENESIS
 from molt.core.evidence import Head
@@ -301,6 +301,27 @@ def test_a_log_that_cannot_be_opened_says_so_and_is_tried_again(tmp_path: Path) 
     assert log.failed is None
     log.close()
     assert lines(tmp_path / "audit")[1]["path"] == "/a"
+
+
+async def test_a_disk_that_stays_broken_is_not_read_on_every_flush(tmp_path: Path) -> None:
+    log = writer(tmp_path)
+    write(log, "/a")
+    log.close()
+    path = tmp_path / "gw-1/00000001.jsonl"
+    path.write_bytes(path.read_bytes() + b"torn")
+    clock = VirtualClock()
+    with file_size_limit(2):  # the tail cannot be set aside
+        log = AuditWriter(tmp_path, "gw-1", clock)
+        assert log.failed
+        assert "too large" in log.failed
+    with pytest.raises(OSError, match="too large"):
+        log.flush()
+    await clock.advance(RETRY_SECONDS)
+    log.flush()
+    assert log.failed is None
+    log.close()
+    assert [r["kind"] for r in lines(tmp_path)] == ["segment", "request", "recovered"]
+    assert verify(tmp_path, {"gw-1": log.head()}).ok
 
 
 def test_what_exceeds_the_bounds_is_counted_and_on_record(tmp_path: Path) -> None:

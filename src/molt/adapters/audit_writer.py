@@ -28,6 +28,7 @@ Record = Mapping[str, object] | msgspec.Struct
 
 SEGMENT_BYTES: Final = 64 << 20
 SEGMENT_SECONDS: Final = 3600.0
+RETRY_SECONDS: Final = 1.0
 MOST_PENDING: Final = 200_000
 _MOST_AT_ONCE: Final = 1 << 20
 _SLICE: Final = 32
@@ -63,6 +64,7 @@ class AuditWriter:
         self._file = -1
         self._lock = -1
         self._opened_at = 0.0
+        self._recover_after = float("-inf")
         self._torn = False
         self._packing: list[threading.Thread] = []
         try:
@@ -98,7 +100,7 @@ class AuditWriter:
             if self.lost and self.failed is None:
                 self._pending.append({"at": None, "kind": "lost", "records": self.lost})
                 self.lost = 0
-            if self._pending:
+            if self._pending or not self._state.records:
                 self._check_file()
                 self._write_pending(until)
         except OSError as error:
@@ -113,6 +115,7 @@ class AuditWriter:
 
         Raises OSError when records could not be kept.
         """
+        self._recover_after = float("-inf")
         try:
             self.flush(None)
             os.fsync(self._file)
@@ -130,18 +133,20 @@ class AuditWriter:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
         if self._lock < 0:
             self._lock = audit_segments.lock(self._folder)
+        now = self._clock.monotonic()
+        if now < self._recover_after:  # it reads a segment: not on every tick of a broken disk
+            raise OSError(self.failed)
+        self._recover_after = now + RETRY_SECONDS
+        self._opened_at = now
         state, notes = audit_recovery.recover(self._folder)
-        self._state = state
-        self._file = self._handle(state.number)
-        self._opened_at = self._clock.monotonic()
-        if not state.size:
-            self._write_header()
+        self._file, self._state = self._handle(state.number), state
         for note in notes:
             log.warning("audit_tail_set_aside", writer=self.writer, **note)
-        self._write_first([{"at": None, "kind": "recovered", **note} for note in notes])
+            self._pending.appendleft({"at": None, "kind": "recovered", **note})
         for number in audit_segments.segments(self._folder):
             if number < state.number and audit_segments.plain_path(self._folder, number).exists():
                 self._pack(number)
+        self._write_pending(float("inf"))
 
     def _handle(self, number: int) -> int:
         path = audit_segments.plain_path(self._folder, number)
@@ -159,8 +164,10 @@ class AuditWriter:
             "prev": self._state.last.decode(),
             "before": None if before is None else list(before),
         }
-        self._write_first([header])
-        self._state.first_at = self._state.last_at = ""
+        state = self._state.copy()
+        sealed = self._seal([header], state)
+        state.first_at = state.last_at = ""
+        self._put(sealed, state)
 
     def _is_full(self) -> bool:
         aged = self._clock.monotonic() - self._opened_at > self._segment_seconds
@@ -168,22 +175,12 @@ class AuditWriter:
 
     def _rotate(self) -> None:
         """Begin the next segment behind the present one, which is then compressed in a thread."""
-        closed, state = self._file, self._state
-        number, span = state.number, state.span
+        closed, number = self._file, self._state.number
         self._file = self._handle(number + 1)
-        state.begin(number + 1, span)
+        self._state.begin(number + 1, self._state.span)
         self._opened_at = self._clock.monotonic()
         os.close(closed)
-        self._write_header()
         self._pack(number)
-
-    def _write_first(self, records: Sequence[Record]) -> None:
-        try:
-            self._write(records)
-        except OSError:
-            os.close(self._file)
-            self._file = -1  # the next flush opens again, and sees how far this came
-            raise
 
     def _pack(self, number: int) -> None:
         self._packing = [thread for thread in self._packing if thread.is_alive()]
@@ -212,35 +209,36 @@ class AuditWriter:
         damage = {"at": None, "kind": "damaged", "segment": self._state.number, "found": seen}
         log.error("audit_segment_damaged", writer=self.writer, **damage)
         self._rotate()
-        self._write([damage])
+        self._pending.appendleft(damage)
 
     # --- records
 
     def _write_pending(self, until: float) -> None:
-        pending = self._pending
-        while pending:
+        """Write queued records until then, each segment behind its header."""
+        while self._pending or not self._state.records:
             if self._is_full():
                 self._rotate()
-            batch: list[Record] = []
-            sealed: list[bytes] = []
-            state = self._state.copy()
-            try:
-                while pending and perf_counter() < until:
-                    records = [pending.popleft() for _ in range(min(_SLICE, len(pending)))]
-                    batch += records
-                    sealed += self._seal(records, state)
-                    if state.size >= min(self._segment_bytes, self._state.size + _MOST_AT_ONCE):
-                        break
-                self._put(sealed, state)
-            except OSError:
-                pending.extendleft(reversed(batch))
-                raise
+            if not self._state.records:
+                self._write_header()
+            self._write_slice(until)
             if perf_counter() >= until:
                 return
 
-    def _write(self, records: Sequence[Record]) -> None:
+    def _write_slice(self, until: float) -> None:
+        pending = self._pending
+        batch: list[Record] = []
+        sealed: list[bytes] = []
         state = self._state.copy()
-        self._put(self._seal(records, state), state)
+        most = min(self._segment_bytes, state.size + _MOST_AT_ONCE)
+        try:
+            while pending and state.size < most and perf_counter() < until:
+                records = [pending.popleft() for _ in range(min(_SLICE, len(pending)))]
+                batch += records
+                sealed += self._seal(records, state)
+            self._put(sealed, state)
+        except OSError:
+            pending.extendleft(reversed(batch))
+            raise
 
     def _seal(self, records: Sequence[Record], state: audit_recovery.State) -> list[bytes]:
         """The records' lines behind `state`, which moves on by them."""
