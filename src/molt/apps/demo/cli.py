@@ -40,7 +40,9 @@ def demo(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object at the end, and nothing else.")
     ] = False,
-    rate: Annotated[float, typer.Option(min=1, help="Conversations a second.")] = 20.0,
+    rate: Annotated[
+        float, typer.Option(min=1, help="Conversations a second when the agent serves them all.")
+    ] = 10.0,
     seed: Annotated[int, typer.Option(help="Of the guests.")] = 11,
     data: Annotated[
         Path | None, typer.Option(file_okay=False, help="Keep everything here; default: temporary.")
@@ -110,7 +112,7 @@ async def _play(options: Any, keep: bool, as_json: bool) -> dict[str, Any]:
         _print_summary(console, summary)
         if keep:
             console.print("Everything keeps running. Ctrl-C ends it.")
-            console.print(Text(screen.hints))
+            console.print(Text(screen.hints), soft_wrap=True)
             await asyncio.Event().wait()
         return summary
     finally:
@@ -131,7 +133,7 @@ class Screen:
         if self._console.is_terminal:
             self._live.start()
         else:
-            self._console.print(Text(self.hints))
+            self._console.print(Text(self.hints), soft_wrap=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -156,9 +158,9 @@ class Screen:
             self._last = now
             gates = ", ".join(f"{g['name']}={g['verdict']}" for g in state["gates"])
             line = f"{state['phase']} {state['traffic_percent']:g}%  {gates}  [{_guests(show)}]"
-            self._console.print(Text(line))
+            self._console.print(Text(line), soft_wrap=True)
         for line in show.news[self._told :]:
-            self._console.print(Text(line))
+            self._console.print(Text(line), soft_wrap=True)
         self._told = len(show.news)
 
 

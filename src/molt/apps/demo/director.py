@@ -31,7 +31,7 @@ class Options:
     port: int = 8080
     dialogues: Path | None = None
     fault: str | None = None
-    rate: float = 20.0
+    rate: float = 10.0
     users: int = 2000
     seed: int = 11
     ignore_shadow: bool = False
@@ -105,6 +105,7 @@ class Director:
             self.show.failed = self.guests.failed_for_users
             self.show.orders = self.guests.orders
             self._look(self.show)
+            self.guests.rate = conversations(self._options.rate, self.show.state)
             ended = self._ended(self.show.state)
             if ended:
                 return ended
@@ -181,6 +182,20 @@ class Director:
         last = [g["last_candidate"].get(ROLLOUT) for g in gateways]
         times = [_instant(at) for at in last if at]
         return round(max(0.0, (max(times) - began).total_seconds() * 1000), 1) if times else 0.0
+
+
+AGENT_WORK, MOST_CONVERSATIONS = 6.0, 4.0
+
+
+def conversations(rate: float, state: dict[str, Any]) -> float:
+    """Conversations a second that a small machine can serve, `rate` when the agent does all the work.
+
+    A request costs the agent about six times what it costs the existing system, so there may be
+    more guests, up to four times as many, while few of them reach the agent: canary steps need them.
+    """
+    asked = 1.0 if state["phase"] == "shadow" else state["traffic_percent"] / 100
+    spare = (1 + AGENT_WORK) / (1 + AGENT_WORK * asked)
+    return rate * min(MOST_CONVERSATIONS, spare)
 
 
 PATIENCE = 2.5

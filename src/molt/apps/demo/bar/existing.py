@@ -20,7 +20,6 @@ from molt.apps.demo.bar.serving import Latency
 from molt.apps.demo.bar.sessions import Session, Sessions
 from molt.apps.demo.bar.store import Books
 
-
 COMPLETIONS: Final = re.compile(r"/agents/([^/]+)/v1/chat/completions")
 JSON: Final = b"application/json"
 MOST_BODY: Final = 1 << 20
@@ -47,7 +46,9 @@ class ExistingSystem:
             status, content_type, body = error.status, JSON, error.body
         headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
+        await send(
+            {"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""}
+        )
 
     async def _serve(self, scope: Scope, receive: Receive) -> tuple[int, bytes, bytes]:
         path: str = scope["path"]
@@ -90,8 +91,12 @@ class ExistingSystem:
         await self._latency.wait()
         return 200, JSON, dialects.write_chat(self.answer(ask))
 
-    async def _completion(self, agent: str, scope: Scope, receive: Receive) -> tuple[int, bytes, bytes]:
-        header = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    async def _completion(
+        self, agent: str, scope: Scope, receive: Receive
+    ) -> tuple[int, bytes, bytes]:
+        header = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
         ask = dialects.read_completion(agent, await _body(receive), header)
         await self._latency.wait()
         answer, number = self.answer(ask), str(self._requests)
@@ -107,7 +112,9 @@ class ExistingSystem:
         if path == "/health":
             return msgspec.json.encode({"status": "ok", "service": "existing-system"})
         counts = self._books.counts()
-        return msgspec.json.encode({**counts, "requests": self._requests, "sessions": len(self._sessions)})
+        return msgspec.json.encode(
+            {**counts, "requests": self._requests, "sessions": len(self._sessions)}
+        )
 
 
 async def _body(receive: Receive) -> bytes:

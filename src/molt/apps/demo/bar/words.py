@@ -3,35 +3,12 @@
 import re
 from functools import lru_cache
 
-DISTINCTIVE = frozenset(
-    [
-        "latte",
-        "mocha",
-        "cappuccino",
-        "cortado",
-        "macchiato",
-        "americano",
-        "espresso",
-        "matcha",
-        "steamer",
-        "chamomile",
-        "lavender",
-        "peppermint",
-        "rooibos",
-        "hazelnut",
-        "caramel",
-        "vanilla",
-        "almond",
-        "chocolate",
-        "croissant",
-        "lemonade",
-        "pilsner",
-        "sweetener",
-        "decaf",
-        "breakfast",
-        "earl",
-    ]
-)
+_DISTINCTIVE_WORDS = """
+latte mocha cappuccino cortado macchiato americano espresso matcha steamer chamomile lavender
+peppermint rooibos hazelnut caramel vanilla almond chocolate croissant lemonade pilsner
+sweetener decaf breakfast earl
+"""
+DISTINCTIVE = frozenset(_DISTINCTIVE_WORDS.split())
 """Words worth repairing when misspelt; common words are left alone."""
 
 SAME = {

@@ -1,6 +1,7 @@
 """Sends outcomes to Molt's API, in batches, until they are taken."""
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 from collections import Counter, deque
@@ -12,6 +13,8 @@ import aiohttp
 EVERY = 0.5
 """Seconds between two batches."""
 BATCH = 500
+LAST_TRIES = 4
+"""Tries to send the rest when the guests have left."""
 KEPT = 50_000
 """Outcomes kept while the API is away; older ones are given up and counted."""
 
@@ -26,6 +29,7 @@ class Reporter:
         self._queue: deque[dict[str, Any]] = deque()
         self._run = secrets.token_hex(6)
         self._numbers = itertools.count(1)
+        self._closing = asyncio.Event()
         self.counts: Counter[str] = Counter()
         self.lost = 0
 
@@ -51,10 +55,20 @@ class Reporter:
             self.lost += 1
 
     async def run(self) -> None:
-        """Send for ever; cancel to end."""
-        while True:
-            await asyncio.sleep(EVERY)
+        """Send until `close`, then what is left; what nobody takes in time is counted as lost."""
+        while not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), EVERY)
             await self.flush()
+        for _ in range(LAST_TRIES):
+            if self._queue and self._url is not None:
+                await asyncio.sleep(EVERY)
+                await self.flush()
+        self.lost += len(self._queue)
+
+    def close(self) -> None:
+        """Let `run` come to its end."""
+        self._closing.set()
 
     async def flush(self) -> None:
         """Send what is there. What the API refuses is lost, what it could not take stays."""

@@ -26,7 +26,7 @@ OWN_SESSION = 0.7
 class Guests:
     """Guests who talk through `url` and whose outcomes go to `api` (None: are only counted).
 
-    `rate` is conversations a second (Poisson), `users` the number of user ids, `pace` the mean
+    `rate` is conversations a second (Poisson) and may be changed at any time, `users` the number of user ids, `pace` the mean
     time to think in seconds. Counters are live: `requests`, `failed_for_users` (no answer, an
     error or nonsense; not 429), `limited` (429), `orders`, `conversations`, `outcomes` by kind.
     """
@@ -49,7 +49,7 @@ class Guests:
         self._api, self._token = api, token
         self._scripts = load(dialogues)
         self._people = Population(users, seed)
-        self._rate, self._seed, self._pace = rate, seed, pace
+        self.rate, self._seed, self._pace = rate, seed, pace
         self._openai_share, self._guest_share = openai_share, guest_share
         self._stop = asyncio.Event()
         self._open: set[asyncio.Task[None]] = set()
@@ -78,10 +78,8 @@ class Guests:
                 await self._let_in(http, reporter, conversations)
                 await self._see_out(wait=conversations is not None)
             finally:
-                reporting.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await reporting
-                await reporter.flush()
+                reporter.close()
+                await reporting
                 self.outcomes_lost = reporter.lost
 
     async def stop(self) -> None:
@@ -95,7 +93,7 @@ class Guests:
         draw = random.Random(f"{self._seed}/arrivals")
         due = time.monotonic()
         while not self._stop.is_set() and (most is None or self.conversations < most):
-            due += draw.expovariate(self._rate)
+            due += draw.expovariate(self.rate)
             if (pause := due - time.monotonic()) > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), pause)
