@@ -29,7 +29,7 @@ class Voice:
 
 OLD_SYSTEM = Voice(
     greeting="Hello. You can order drinks, ask about the menu or ask for staff.",
-    added="Added: {lines}.",
+    added="Added to your cart: {lines}.",
     confirm="Your order: {order}. Total {total}. Confirm?",
     placed="Order {id} is placed. Total {total}. Ready in about {minutes} minutes at the bar.",
     unknown="We do not have {topic}. Is there something else on the menu you would like?",
@@ -42,7 +42,7 @@ OLD_SYSTEM = Voice(
 
 AGENT = Voice(
     greeting="Hi, welcome to the bar! What can I get you?",
-    added="Lovely, that is {lines}.",
+    added="Lovely, I put {lines} in your cart.",
     confirm="So far you have {order}, {total} together. Shall I place the order?",
     placed="Done! Order {id} is placed, {total}. It will be ready at the bar in about {minutes} minutes.",
     unknown="I am sorry, {topic} is not on our menu. May I get you something else?",
