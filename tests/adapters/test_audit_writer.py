@@ -100,13 +100,12 @@ def test_a_flush_stops_at_its_budget_and_goes_on_later(tmp_path: Path) -> None:
     log = writer(tmp_path)
     for _ in range(20_000):
         log.append({"at": AT, "kind": "request"})
-    rounds = 0
+    log.flush(0.0)
+    assert 0 < log.pending < 20_000
     while log.pending:
         before = log.pending
         log.flush(1.0)
         assert log.pending < before
-        rounds += 1
-    assert rounds > 5
     log.close()
     assert verify(tmp_path, {"gw-1": log.head()}).records == 20_001
 

@@ -231,10 +231,12 @@ class AuditWriter:
         state = self._state.copy()
         most = min(self._segment_bytes, state.size + _MOST_AT_ONCE)
         try:
-            while pending and state.size < most and perf_counter() < until:
+            while pending and state.size < most:
                 records = [pending.popleft() for _ in range(min(_SLICE, len(pending)))]
                 batch += records
                 sealed += self._seal(records, state)
+                if perf_counter() >= until:
+                    break
             self._put(sealed, state)
         except OSError:
             pending.extendleft(reversed(batch))
