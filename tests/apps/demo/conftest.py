@@ -1,5 +1,6 @@
 """The reference bar as real processes on free ports."""
 
+import gzip
 import json
 import os
 import signal
@@ -37,12 +38,16 @@ class Service:
         """What GET /stats says now."""
         return httpx.get(f"{self.url}/stats").raise_for_status().json()
 
-    def chat(self, message: str, session: str | None = None, *, agent: str = "guest", **headers: str) -> httpx.Response:
+    def chat(
+        self, message: str, session: str | None = None, *, agent: str = "guest", **headers: str
+    ) -> httpx.Response:
         """One agent-chat request in venue-1; header names take underscores for hyphens."""
         context = {"venue_id": "venue-1", "user_id": f"user-of-{session}"}
         body = {"message": message, "agent_type": agent, "session_id": session, "context": context}
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        return httpx.post(f"{self.url}/functions/v1/agent-chat", json=body, headers=sent, timeout=30)
+        return httpx.post(
+            f"{self.url}/functions/v1/agent-chat", json=body, headers=sent, timeout=30
+        )
 
 
 Start = Callable[..., Service]
@@ -54,8 +59,20 @@ def starting(folder: Path) -> Iterator[Start]:
     started: list[Service] = []
 
     def start(service: str, *options: str, environ: dict[str, str] | None = None) -> Service:
-        command = [sys.executable, "-W", "error", "-m", "molt.apps.demo.bar", service, "--data", str(folder), *options]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRON | (environ or {}))
+        command = [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "molt.apps.demo.bar",
+            service,
+            "--data",
+            str(folder),
+            *options,
+        ]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=ENVIRON | (environ or {})
+        )
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"{service} ended with {process.wait()} before it was ready"
@@ -103,16 +120,28 @@ def tools(shared_start: Start) -> Service:
 @pytest.fixture(scope="session")
 def agent(shared_start: Start, tools: Service) -> Service:
     """The agent, without simulated latency."""
-    options = ("--tools", f"{tools.url}/mcp", "--latency-ms", "0", "--allow-faults", "--version", "7")
+    options = (
+        "--tools",
+        f"{tools.url}/mcp",
+        "--latency-ms",
+        "0",
+        "--allow-faults",
+        "--version",
+        "7",
+    )
     return shared_start("agent-chat", *options)
 
 
 @pytest.fixture(scope="session")
-def recorded() -> list[dict]:
-    """The recorded dialogues; skips where they are absent."""
-    import gzip
-
+def dialogues_file() -> Path:
+    """The file of recorded dialogues; skips where it is absent."""
     if not DIALOGUES.exists():
         pytest.skip(f"recorded dialogues are not here: {DIALOGUES.relative_to(ROOT.parent)}")
-    with gzip.open(DIALOGUES, "rt", encoding="utf-8") as file:
+    return DIALOGUES
+
+
+@pytest.fixture(scope="session")
+def recorded(dialogues_file: Path) -> list[dict]:
+    """The recorded dialogues."""
+    with gzip.open(dialogues_file, "rt", encoding="utf-8") as file:
         return [json.loads(line) for line in file]

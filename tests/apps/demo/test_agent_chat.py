@@ -54,7 +54,7 @@ def listen() -> Iterator[Callable[..., Listener]]:
                 self.end_headers()
                 self.wfile.write(content)
 
-            def log_message(self, format, *args):
+            def log_message(self, *args):
                 """Say nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -102,7 +102,10 @@ def test_an_answer_has_the_shape_of_the_dialect_and_says_what_was_used_and_done(
     body = answer.json()
     assert set(body) == {"content", "tool_calls", "usage", "session_id"}
     assert body["usage"]["model"] == "gpt-4o-mini"
-    assert body["usage"]["total_tokens"] == body["usage"]["prompt_tokens"] + body["usage"]["completion_tokens"]
+    assert (
+        body["usage"]["total_tokens"]
+        == body["usage"]["prompt_tokens"] + body["usage"]["completion_tokens"]
+    )
     assert body["usage"]["prompt_tokens"] > body["usage"]["completion_tokens"] > 0
     assert answer.headers["x-agent-version"] == "7"
     assert answer.headers["x-agent-tools"] == "menu_search,add_to_cart"
@@ -149,7 +152,14 @@ def test_each_agent_type_works_with_its_own_tools(agent, desk: str, said: str, t
 
 
 def test_the_whole_life_of_an_order_at_the_guests_table(agent):
-    said = ["A mocha", "And a chai latte", "Please remove the mocha", "What's in my cart?", "Yes", "Where is my order?"]
+    said = [
+        "A mocha",
+        "And a chai latte",
+        "Please remove the mocha",
+        "What's in my cart?",
+        "Yes",
+        "Where is my order?",
+    ]
     answers = [agent.chat(text, "a-life") for text in said]
     assert names(answers[2]) == ["remove_from_cart"]
     assert "Chai Latte" in answers[3].json()["content"]
@@ -169,7 +179,9 @@ def test_in_shadow_nothing_is_executed_and_everything_is_told(agent, tools):
     assert placed.headers["x-agent-actions"] == "none"
     assert placed.headers["x-agent-tools"] == "place_order"
     assert after["orders"] == before["orders"]
-    assert after["calls_by_tool"].get("add_to_cart", 0) == before["calls_by_tool"].get("add_to_cart", 0)
+    assert after["calls_by_tool"].get("add_to_cart", 0) == before["calls_by_tool"].get(
+        "add_to_cart", 0
+    )
 
 
 def test_what_was_tried_in_shadow_is_not_remembered_live(agent):
@@ -178,11 +190,17 @@ def test_what_was_tried_in_shadow_is_not_remembered_live(agent):
 
 
 def test_in_shadow_it_follows_a_user_whose_session_the_other_service_named(agent):
-    body = {"message": "A latte", "agent_type": "guest", "context": {"venue_id": "venue-1", "user_id": "u-follow"}}
+    body = {
+        "message": "A latte",
+        "agent_type": "guest",
+        "context": {"venue_id": "venue-1", "user_id": "u-follow"},
+    }
     shadow = {"x-molt-mode": "shadow"}
     url = f"{agent.url}/functions/v1/agent-chat"
     httpx.post(url, json=body, headers=shadow)
-    follow = httpx.post(url, json={**body, "message": "Yes", "session_id": "named-elsewhere"}, headers=shadow)
+    follow = httpx.post(
+        url, json={**body, "message": "Yes", "session_id": "named-elsewhere"}, headers=shadow
+    )
     assert names(follow) == ["place_order"]
 
 
@@ -223,17 +241,23 @@ def test_an_unreachable_watcher_does_not_stop_the_bar(agent):
 
 def test_in_shadow_nothing_is_reported_since_nothing_is_done(agent, listen):
     watcher = listen(lambda headers, body: (204, {}))
-    agent.chat("A latte", "a8", x_molt_mode="shadow", x_molt_report=watcher.url, x_molt_run="token-8")
+    agent.chat(
+        "A latte", "a8", x_molt_mode="shadow", x_molt_report=watcher.url, x_molt_run="token-8"
+    )
     assert watcher.got == []
 
 
 def test_an_agent_that_ignores_shadow_is_found_out_by_the_tool_server(start, tmp_path):
     tools = start("bar-tools")
-    agent = start("agent-chat", "--tools", f"{tools.url}/mcp", "--latency-ms", "0", "--ignore-shadow")
+    agent = start(
+        "agent-chat", "--tools", f"{tools.url}/mcp", "--latency-ms", "0", "--ignore-shadow"
+    )
     agent.chat("A latte", "i1", x_molt_mode="shadow", x_molt_run="r")
     agent.chat("Yes", "i1", x_molt_mode="shadow", x_molt_run="r")
     assert tools.stats()["orders_by_shadow_runs"] == 1
-    assert httpx.post(f"{agent.url}/_fault", json={"kind": "slow"}).status_code == 404, "faults were not allowed"
+    assert httpx.post(f"{agent.url}/_fault", json={"kind": "slow"}).status_code == 404, (
+        "faults were not allowed"
+    )
 
 
 def test_it_comes_back_when_the_tool_server_does(start):
@@ -244,7 +268,10 @@ def test_it_comes_back_when_the_tool_server_does(start):
     assert tools.stop() == 0
     broken = agent.chat("And a mocha", "c1")
     assert broken.status_code == 502
-    assert "tool" in broken.json()["error"]["message"] or "Connection" in broken.json()["error"]["message"]
+    assert (
+        "tool" in broken.json()["error"]["message"]
+        or "Connection" in broken.json()["error"]["message"]
+    )
     start("bar-tools", "--port", port)
     until(lambda: agent.chat("And a mocha", "c1").status_code == 200)
     assert agent.stop() == 0
@@ -314,12 +341,14 @@ def test_the_openai_sdk_orders_with_nothing_but_its_base_url_changed(agent):
         first = client.chat.completions.create(model="gpt-4o-mini", messages=messages)
         messages += [{"role": "assistant", "content": first.choices[0].message.content}]
         messages += [{"role": "user", "content": "Perfect"}]
-        last = client.chat.completions.with_raw_response.create(model="gpt-4o-mini", messages=messages, user="sdk")
+        last = client.chat.completions.with_raw_response.create(
+            model="gpt-4o-mini", messages=messages, user="sdk"
+        )
         unknown = pytest.raises(BadRequestError, match="known are guest")
         with unknown:
-            OpenAI(base_url=f"{agent.url}/agents/nobody/v1", api_key="none").chat.completions.create(
-                model="x", messages=messages
-            )
+            OpenAI(
+                base_url=f"{agent.url}/agents/nobody/v1", api_key="none"
+            ).chat.completions.create(model="x", messages=messages)
     assert first.choices[0].finish_reason == "stop"
     assert first.usage is not None
     assert first.usage.prompt_tokens > 0
@@ -332,9 +361,16 @@ def test_the_openai_sdk_goes_on_with_its_own_conversation(agent):
     with OpenAI(base_url=f"{agent.url}/agents/guest/v1", api_key="none") as client:
         conversations = [[{"role": "user", "content": "A cortado please"}] for _ in range(3)]
         for messages in conversations:
-            said = client.chat.completions.create(model="m", messages=messages).choices[0].message.content
+            said = (
+                client.chat.completions.create(model="m", messages=messages)
+                .choices[0]
+                .message.content
+            )
             messages += [{"role": "assistant", "content": said}, {"role": "user", "content": "Yes"}]
-        answers = [client.chat.completions.create(model="m", messages=messages) for messages in conversations]
+        answers = [
+            client.chat.completions.create(model="m", messages=messages)
+            for messages in conversations
+        ]
     orders = {answer.model_extra["tool_calls_made"][0]["result"]["order_id"] for answer in answers}
     assert len(orders) == 3, "the same words three times are three orders"
 
@@ -348,13 +384,20 @@ def test_the_openai_sdk_streams_text_usage_and_tool_calls(agent):
         ) as stream:
             chunks = list(stream)
         plain = list(client.chat.completions.create(model="m", messages=messages, stream=True))
-    text = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]
+    text = [
+        chunk.choices[0].delta.content
+        for chunk in chunks
+        if chunk.choices and chunk.choices[0].delta.content
+    ]
     assert len(text) > 2
     assert "Almond Milk" in "".join(text)
     assert chunks[-1].choices == []
     assert chunks[-1].usage.total_tokens > 0
     assert chunks[-2].choices[0].finish_reason == "stop"
-    assert [call["tool"] for call in chunks[-2].model_extra["tool_calls_made"]] == ["menu_search", "add_to_cart"]
+    assert [call["tool"] for call in chunks[-2].model_extra["tool_calls_made"]] == [
+        "menu_search",
+        "add_to_cart",
+    ]
     assert all(chunk.usage is None for chunk in plain)
 
 
@@ -367,17 +410,32 @@ def test_models_and_health_are_told(agent):
 def test_a_real_endpoint_is_asked_when_one_is_named(start, tools, listen):
     def model(headers: dict, body: dict) -> tuple[int, dict]:
         asked = len([m for m in body["messages"] if m["role"] == "tool"])
-        call = {"name": "menu_search", "arguments": json.dumps({"venue_id": "venue-1", "query": "tea"})}
+        call = {
+            "name": "menu_search",
+            "arguments": json.dumps({"venue_id": "venue-1", "query": "tea"}),
+        }
         message: dict = {"role": "assistant", "content": "We have Earl Grey."}
         if not asked:
-            message = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": call}]}
-        choice = {"index": 0, "message": message, "finish_reason": "stop" if asked else "tool_calls"}
+            message = {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "c1", "type": "function", "function": call}],
+            }
+        choice = {
+            "index": 0,
+            "message": message,
+            "finish_reason": "stop" if asked else "tool_calls",
+        }
         usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
         shape = {"id": "x", "object": "chat.completion", "created": 1, "model": "local-model"}
         return 200, {**shape, "choices": [choice], "usage": usage}
 
     endpoint = listen(model)
-    environ = {"OPENAI_BASE_URL": f"{endpoint.url}/v1", "OPENAI_API_KEY": "k", "OPENAI_MODEL": "local-model"}
+    environ = {
+        "OPENAI_BASE_URL": f"{endpoint.url}/v1",
+        "OPENAI_API_KEY": "k",
+        "OPENAI_MODEL": "local-model",
+    }
     options = ("--tools", f"{tools.url}/mcp", "--latency-ms", "0")
     agent = start("agent-chat", *options, environ=environ)
     answer = agent.chat("What teas do you have?", "real").json()
@@ -390,7 +448,9 @@ def test_a_real_endpoint_is_asked_when_one_is_named(start, tools, listen):
     }  # fmt: skip
     assert offered == set(AGENT_TOOLS["guest"])
     assert again["content"]
-    assert any(m.get("content") == "What teas do you have?" for m in endpoint.got[-1][1]["messages"])
+    assert any(
+        m.get("content") == "What teas do you have?" for m in endpoint.got[-1][1]["messages"]
+    )
 
 
 def test_it_completes_as_many_recorded_dialogues_as_the_existing_system(agent, existing, recorded):
@@ -401,14 +461,31 @@ def test_it_completes_as_many_recorded_dialogues_as_the_existing_system(agent, e
         with httpx.Client(timeout=30) as client:
             for number, dialogue in enumerate(some):
                 spoken = [turn for turn in dialogue["turns"] if turn["speaker"] == "user"]
-                order = any(call["api"] == "finish_order" for turn in spoken for call in turn.get("calls", []))
+                order = any(
+                    call["api"] == "finish_order"
+                    for turn in spoken
+                    for call in turn.get("calls", [])
+                )
                 context = {"venue_id": "venue-1"}
                 ended = False
                 for turn in spoken:
-                    body = {"message": turn["text"], "agent_type": "guest", "session_id": f"p-{number}", "context": context}
-                    reply = client.post(f"{service.url}/functions/v1/agent-chat", json=body).raise_for_status().json()
+                    body = {
+                        "message": turn["text"],
+                        "agent_type": "guest",
+                        "session_id": f"p-{number}",
+                        "context": context,
+                    }
+                    reply = (
+                        client.post(f"{service.url}/functions/v1/agent-chat", json=body)
+                        .raise_for_status()
+                        .json()
+                    )
                     ended |= any(call["tool"] == "place_order" for call in reply["tool_calls"])
-                wanted, placed, false = wanted + order, placed + (order and ended), false + (ended and not order)
+                wanted, placed, false = (
+                    wanted + order,
+                    placed + (order and ended),
+                    false + (ended and not order),
+                )
         shares[name] = placed / wanted
         print(f"{name}: {placed} of {wanted} recorded orders placed, {false} too many")
     assert shares["agent"] >= 0.97

@@ -59,14 +59,18 @@ async def test_orders_are_counted_by_the_mode_they_were_executed_for(tools):
     after = tools.stats()
     assert after["orders"] - before["orders"] == 3
     assert after["orders_by_shadow_runs"] - before["orders_by_shadow_runs"] == 2
-    assert after["calls_by_tool"]["place_order"] - before["calls_by_tool"].get("place_order", 0) == 3
+    assert (
+        after["calls_by_tool"]["place_order"] - before["calls_by_tool"].get("place_order", 0) == 3
+    )
 
 
 async def test_a_header_names_the_mode_where_metadata_does_not(tools):
     from fastmcp.client.transports import StreamableHttpTransport
 
     before = tools.stats()["orders_by_shadow_runs"]
-    async with Client(StreamableHttpTransport(f"{tools.url}/mcp", headers={"x-molt-mode": "shadow"})) as client:
+    async with Client(
+        StreamableHttpTransport(f"{tools.url}/mcp", headers={"x-molt-mode": "shadow"})
+    ) as client:
         await client.call_tool("add_to_cart", {"cart_id": "t6", **LATTE})
         await client.call_tool("place_order", {"cart_id": "t6"})
     assert tools.stats()["orders_by_shadow_runs"] == before + 1
@@ -75,11 +79,17 @@ async def test_a_header_names_the_mode_where_metadata_does_not(tools):
 async def test_the_manager_and_the_admin_see_what_happened(tools):
     async with Client(f"{tools.url}/mcp") as client:
         await client.call_tool("add_to_cart", {"cart_id": "t7", **LATTE})
-        order = (await client.call_tool("place_order", {"cart_id": "t7"})).structured_content["order_id"]
+        order = (await client.call_tool("place_order", {"cart_id": "t7"})).structured_content[
+            "order_id"
+        ]
         active = await client.call_tool("get_active_orders", {"venue_id": "venue-1"})
-        served = await client.call_tool("update_order_status", {"order_id": order, "status": "served"})
+        served = await client.call_tool(
+            "update_order_status", {"order_id": order, "status": "served"}
+        )
         sales = await client.call_tool("get_sales_summary", {"venue_id": "venue-1"})
-        resolved = await client.call_tool("approval_resolve", {"approval_id": "A-3", "decision": "rejected"})
+        resolved = await client.call_tool(
+            "approval_resolve", {"approval_id": "A-3", "decision": "rejected"}
+        )
     assert order in [one["order_id"] for one in active.structured_content["orders"]]
     assert served.structured_content["status"] == "served"
     assert sales.structured_content["revenue"] >= 5.0

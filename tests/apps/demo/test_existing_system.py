@@ -14,7 +14,11 @@ def test_it_takes_an_order_over_several_turns_and_counts_it(existing):
     assert set(asked["tool_calls"][0]) == {"tool", "arguments", "result"}
     assert "Decaf" in changed["content"]
     assert "Oat Milk" in changed["content"]
-    assert placed["tool_calls"][-1]["arguments"] == {"cart_id": "e1", "order_type": "to go", "name": "Ada"}
+    assert placed["tool_calls"][-1]["arguments"] == {
+        "cart_id": "e1",
+        "order_type": "to go",
+        "name": "Ada",
+    }
     assert "is placed" in placed["content"]
     assert existing.stats()["orders"] == before + 1
 
@@ -81,7 +85,9 @@ def completion(service, dialogues: list[dict]) -> tuple[float, float]:
     with httpx.Client(timeout=30) as client:
         for number, dialogue in enumerate(dialogues):
             spoken = [turn for turn in dialogue["turns"] if turn["speaker"] == "user"]
-            order = any(call["api"] == "finish_order" for turn in spoken for call in turn.get("calls", []))
+            order = any(
+                call["api"] == "finish_order" for turn in spoken for call in turn.get("calls", [])
+            )
             ended = any(_turn(client, service.url, turn["text"], number) for turn in spoken)
             wanted += order
             placed += order and ended
@@ -91,6 +97,13 @@ def completion(service, dialogues: list[dict]) -> tuple[float, float]:
 
 def _turn(client: httpx.Client, url: str, text: str, number: int) -> bool:
     context = {"venue_id": "venue-1", "user_id": f"u{number}"}
-    body = {"message": text, "agent_type": "guest", "session_id": f"recorded-{number}", "context": context}
+    body = {
+        "message": text,
+        "agent_type": "guest",
+        "session_id": f"recorded-{number}",
+        "context": context,
+    }
     answer = client.post(f"{url}/functions/v1/agent-chat", json=body).raise_for_status().json()
-    return any(c["tool"] == "place_order" and "order_id" in c["result"] for c in answer["tool_calls"])
+    return any(
+        c["tool"] == "place_order" and "order_id" in c["result"] for c in answer["tool_calls"]
+    )

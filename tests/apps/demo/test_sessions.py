@@ -46,7 +46,9 @@ def test_two_conversations_with_the_same_words_are_two():
     first, second = sessions.find(opening), sessions.find(opening)
     for session in (first, second):
         sessions.remember(session, opening, "sure")
-    following = Ask("guest", "yes", "venue-1", transcript=(("user", "a latte"), ("assistant", "sure")))
+    following = Ask(
+        "guest", "yes", "venue-1", transcript=(("user", "a latte"), ("assistant", "sure"))
+    )
     assert {sessions.find(following).id, sessions.find(following).id} == {first.id, second.id}
     assert sessions.find(following).id not in {first.id, second.id}
 
