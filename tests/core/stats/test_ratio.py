@@ -108,9 +108,33 @@ def test_three_agreeing_users_are_not_certain():
 def test_a_binary_metric_without_any_event_still_has_a_variance():
     s = drawn(1, rate=0.0)
     d = found(difference([s], binary=True))
+    a, c = s.candidate_n.sum(), s.control_n.sum()
+    rate = 0.5 / (a + c + 1)
     assert d.estimate == 0
-    assert d.variance > 0
+    assert d.variance == pytest.approx(rate * (1 - rate) * (1 / a + 1 / c))
     assert found(difference([s])).variance == 0
+
+
+def test_what_a_bucket_does_on_both_arms_cancels_and_the_pooled_spread_stays():
+    rng = np.random.default_rng(4)
+    n, y = np.full(BUCKETS, 2.0), rng.normal(5, 2, BUCKETS)
+    d = found(difference([Stratum(n, y, 3 * n, 3 * y)]))
+    a, c = 2 * BUCKETS, 6 * BUCKETS
+    residuals = ((y - y.mean()) ** 2).sum() + ((3 * y - 3 * y.mean()) ** 2).sum()
+    assert d.estimate == pytest.approx(0)
+    assert d.variance == pytest.approx(residuals / (a + c) * (1 / a + 1 / c))
+
+
+def test_a_user_who_switches_arms_between_steps_counts_once():
+    rng = np.random.default_rng(5)
+    n, y, zero = np.ones(BUCKETS), rng.normal(5, 2, BUCKETS), np.zeros(BUCKETS)
+    inside = np.arange(BUCKETS) < 128
+    first = Stratum(zero + ~inside, ~inside * y, inside * n, inside * y)
+    second = Stratum(inside * n, inside * y, zero + ~inside, ~inside * y)
+    d = found(difference([first, second]))
+    pooled = found(difference([first])).variance / 2
+    assert d.estimate == pytest.approx(0)
+    assert d.variance == pytest.approx(pooled, rel=0.05)
 
 
 def test_relative_is_none_where_control_is_zero():
