@@ -167,6 +167,7 @@ class Director:
             "orders_by_shadow_runs": tools["orders_by_shadow_runs"],
             "requests": self.guests.requests,
             "requests_failed_for_users": self.guests.failed_for_users,
+            "failures": list(self.guests.recent_failures),
             "incident": incident,
             "seconds": round(seconds, 1),
         }
@@ -184,7 +185,7 @@ class Director:
         return round(max(0.0, (max(times) - began).total_seconds() * 1000), 1) if times else 0.0
 
 
-AGENT_WORK, MOST_CONVERSATIONS = 6.0, 4.0
+AGENT_WORK, MOST_CONVERSATIONS, USUAL_MS = 6.0, 4.0, 100.0
 
 
 def conversations(rate: float, state: dict[str, Any]) -> float:
@@ -192,10 +193,12 @@ def conversations(rate: float, state: dict[str, Any]) -> float:
 
     A request costs the agent about six times what it costs the existing system, so there may be
     more guests, up to four times as many, while few of them reach the agent: canary steps need them.
+    When the existing system itself gets slow, the machine is too busy, and guests stay away.
     """
     asked = 1.0 if state["phase"] == "shadow" else state["traffic_percent"] / 100
     spare = (1 + AGENT_WORK) / (1 + AGENT_WORK * asked)
-    return rate * min(MOST_CONVERSATIONS, spare)
+    slowness = (state["arms"]["control"]["p50_ms"] or 0) / USUAL_MS
+    return rate * min(MOST_CONVERSATIONS, spare) / max(1.0, slowness)
 
 
 PATIENCE = 2.5
