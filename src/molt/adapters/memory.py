@@ -5,7 +5,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from molt.adapters.sql.blobs import Sums, add_amounts, amounts_of, no_sums
+from molt.adapters.sql.blobs import Sums, add_amounts, amounts_of, checked, no_sums
 from molt.adapters.sql.records import (
     BrokenRecord,
     Log,
@@ -16,6 +16,7 @@ from molt.adapters.sql.records import (
 )
 from molt.adapters.sql.values import (
     BATCHES_KEPT,
+    FORGET_EVERY,
     RUNS_KEPT,
     SILENT_GATEWAYS_KEPT,
     ApiToken,
@@ -121,9 +122,12 @@ class _Evidence:
         oldest = max(numbers, default=batch.sequence) - BATCHES_KEPT
         if batch.sequence in numbers or batch.sequence <= oldest:
             return None
+        for one in batch.sums:
+            checked([bucket for amounts in one.columns.values() for bucket in amounts])
         numbers[batch.sequence] = self._now()
-        for number in [n for n in numbers if n < oldest]:
-            del numbers[number]
+        if batch.sequence % FORGET_EVERY == 0:
+            for number in [n for n in numbers if n <= oldest]:
+                del numbers[number]
         for slot in batch.slots:
             self._add_slot(slot)
         for sums in batch.sums:

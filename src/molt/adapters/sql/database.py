@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Final
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -16,6 +17,9 @@ from molt.adapters.sql.schema import REVISION
 from molt.adapters.sql.sqlite import READS, Sqlite
 from molt.adapters.sql.statements import Upserts
 from molt.core.errors import OperatorError, StoreUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -45,6 +49,7 @@ class Database:
         self._engine = dialect.engine()
         self._reading = self._engine.execution_options(**{READS: True})
         self._writer = asyncio.Lock()
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def migrate(self) -> None:
         """Bring the tables up to date; raises `StoreUnavailable` when a newer Molt made them."""
@@ -62,9 +67,16 @@ class Database:
             await connection.run_sync(upgrade)
 
     async def close(self) -> None:
-        """Close every connection."""
-        async with self._writer:
-            await self._engine.dispose()
+        """Let what is under way end, then close every connection."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._engine.dispose()
+
+    async def settle(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, which runs to its end even when who waits for it is cancelled."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
 
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[AsyncConnection]:
@@ -85,7 +97,7 @@ class Database:
                     yield connection
 
     @contextmanager
-    def _explained(self):
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except IntegrityError:
@@ -100,6 +112,29 @@ class Database:
                 "The store answers too slowly, all its connections are in use. Look at the load "
                 "of the disk"
             ) from error
+
+
+class _OnDatabase(Protocol):
+    _db: Database
+
+
+S = TypeVar("S", bound=_OnDatabase)
+
+
+def settled(
+    method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """The method, run to its end even when its caller is cancelled.
+
+    A transaction cut off in the middle would hold the lock until its connection is cleared away,
+    and nobody could say whether it was committed.
+    """
+
+    @wraps(method)
+    async def run(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._db.settle(method(self, *args, **kwargs))
+
+    return run
 
 
 def _revision(connection: Connection) -> str | None:

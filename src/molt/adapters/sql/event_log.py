@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from molt.adapters.sql import statements as q
-from molt.adapters.sql.database import Database
+from molt.adapters.sql.database import Database, settled
 from molt.adapters.sql.records import (
     BrokenRecord,
     Log,
@@ -25,17 +25,20 @@ class EventLog:
 
     _db: Database
 
+    @settled
     async def rollouts(self) -> Sequence[str]:
         """The ids of all rollouts, oldest first."""
         async with self._db.read() as connection:
             return (await connection.scalars(q.ROLLOUTS)).all()
 
+    @settled
     async def load(self, rollout: str, after: int = 0) -> Sequence[Recorded]:
         """The records of one log with `seq > after`, in order; empty when there is none."""
         async with self._db.read() as connection:
             rows = await connection.execute(q.EVENTS, {"rollout": rollout, "after": after})
             return [recorded(rollout, Row(*row)) for row in rows]
 
+    @settled
     async def append(
         self, rollout: str, events: Sequence[AnyEvent], *, expected_version: int
     ) -> Sequence[Recorded]:
@@ -79,6 +82,7 @@ class EventLog:
         if moved.rowcount != 1:
             raise VersionConflict(f"Rollout {rollout} was changed at the same time. Look again")
 
+    @settled
     async def verify_events(self) -> BrokenRecord | None:
         """The first record that was changed behind Molt's back; None when every log is whole.
 

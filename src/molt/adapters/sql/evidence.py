@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from molt.adapters.sql import statements as q
 from molt.adapters.sql.blobs import Lazily, chunks, decode_slot
 from molt.adapters.sql.bucket_sums import add_sums, load_sums
-from molt.adapters.sql.database import Database
+from molt.adapters.sql.database import Database, settled
 from molt.adapters.sql.slots import add_slots, widen
-from molt.adapters.sql.values import RUNS_KEPT, SILENT_GATEWAYS_KEPT, folding
+from molt.adapters.sql.values import FORGET_EVERY, RUNS_KEPT, SILENT_GATEWAYS_KEPT, folding
 from molt.core.errors import VersionConflict
 from molt.core.evidence import Batch, BucketSums, Outcome, Seen, Slot
 
@@ -25,8 +25,6 @@ FOLDED_AT_ONCE: Final = 250
 """Slots widened in one transaction: others wait for it no longer than some 10 ms."""
 FOLD_ROUNDS: Final = 40
 """Transactions in one call of `fold`."""
-FORGET_EVERY: Final = 100
-"""Old sequence numbers are dropped with every so many batches of a gateway."""
 
 
 class Evidence:
@@ -35,6 +33,7 @@ class Evidence:
     _db: Database
     _now: Callable[[], datetime]
 
+    @settled
     async def ingest(self, batch: Batch) -> Sequence[Seen] | None:
         """Fold `batch` in, in one transaction; None when this (gateway, sequence) was known.
 
@@ -58,6 +57,7 @@ class Evidence:
             await connection.execute(q.FORGET_BATCHES, {"gateway": gateway})
         return added.rowcount == 1
 
+    @settled
     async def add_outcomes(
         self, rollout: str, outcomes: Sequence[Outcome], sums: Sequence[BucketSums]
     ) -> None:
@@ -80,33 +80,39 @@ class Evidence:
                 await connection.execute(q.ADD_OUTCOME, list(rows.values()))
             await add_sums(self._db, connection, sums)
 
+    @settled
     async def known_outcomes(self, rollout: str, ids: Sequence[str]) -> set[str]:
         """Which of `ids` have been kept already."""
         async with self._db.read() as connection:
             return await _known(connection, q.KNOWN_OUTCOMES, rollout, "ids", ids)
 
+    @settled
     async def known_subjects(self, rollout: str, subjects: Sequence[str]) -> set[str]:
         """Which of these subject hashes have been seen."""
         async with self._db.read() as connection:
             return await _known(connection, q.KNOWN_SUBJECTS, rollout, "subjects", subjects)
 
+    @settled
     async def slots(self, rollout: str, since: int = 0) -> Sequence[Slot]:
         """Slots of one rollout that start at `since` (unix seconds) or later, in order of start."""
         async with self._db.read() as connection:
             rows = await connection.scalars(q.SLOTS, {"rollout": rollout, "since": since})
             return Lazily(rows.all(), decode_slot)
 
+    @settled
     async def sums(self, rollout: str) -> Sequence[BucketSums]:
         """All bucket sums of one rollout; buckets whose sum is zero are left out."""
         async with self._db.read() as connection:
             return await load_sums(connection, rollout)
 
+    @settled
     async def new_subjects(self, rollout: str) -> Mapping[int, tuple[int, int]]:
         """Per epoch, how many subjects were first seen on (candidate, control)."""
         async with self._db.read() as connection:
             rows = await connection.execute(q.NEW_SUBJECTS, {"rollout": rollout})
             return {epoch: (candidate, control) for epoch, candidate, control in rows}
 
+    @settled
     async def outcomes(
         self, rollout: str, since: datetime, kinds: Sequence[str] | None = None
     ) -> Sequence[Outcome]:
@@ -119,6 +125,7 @@ class Evidence:
             rows = await connection.execute(statement, bounds)
             return [Outcome(*row[1:]) for row in rows]
 
+    @settled
     async def fold(self, now: datetime) -> None:
         """Merge slots older than a day to minutes, older than two weeks to hours.
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from msgspec.structs import asdict
 
 from molt.adapters.sql import statements as q
-from molt.adapters.sql.database import Database
+from molt.adapters.sql.database import Database, settled
 from molt.adapters.sql.values import ApiToken, refuse_taken
 
 
@@ -17,6 +17,7 @@ class Tokens:
         self._db = db
         self._now = now
 
+    @settled
     async def add(self, token: ApiToken) -> None:
         """Keep `token`; raises `Refused` when its name or its hash is taken."""
         async with self._db.write() as connection:
@@ -24,6 +25,7 @@ class Tokens:
             refuse_taken(token, [ApiToken(**row) for row in rows.mappings()], self._now())
             await connection.execute(q.ADD_TOKEN, asdict(token))
 
+    @settled
     async def find_by_hash(self, sha256: str) -> ApiToken | None:
         """The live token with this hash."""
         async with self._db.read() as connection:
@@ -32,12 +34,14 @@ class Tokens:
         token = ApiToken(**row) if row else None
         return token if token and token.live(self._now()) else None
 
+    @settled
     async def list(self) -> Sequence[ApiToken]:
         """All tokens, oldest first, with those that are over."""
         async with self._db.read() as connection:
             rows = await connection.execute(q.TOKENS)
             return [ApiToken(**row) for row in rows.mappings()]
 
+    @settled
     async def revoke(self, name: str) -> bool:
         """End the token of that name now; False when there is no live one."""
         async with self._db.write() as connection:

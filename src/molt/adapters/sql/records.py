@@ -1,20 +1,17 @@
 """How facts are written down: one JSON text a record, each hash chained over the one before.
 
-`hash = sha256(previous hash + body)`, in hex. Verifying needs no secret and no knowledge of event
-classes: it reads the texts as they stand.
+Hashes are those of `core.chain`. Verifying needs no secret and no knowledge of event classes: it
+reads the texts as they stand.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
+from molt.core import chain
 from molt.core.errors import StoreUnavailable, VersionConflict
 from molt.core.events import AnyEvent, Recorded
-
-GENESIS: Final = "0" * 64
-"""What the first record of every log is chained to."""
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(AnyEvent)
@@ -32,7 +29,7 @@ class Log(NamedTuple):
     """How far a log has come: the number and hash of its last record."""
 
     version: int = 0
-    hash: str = GENESIS
+    hash: str = chain.GENESIS.decode()
 
 
 class BrokenRecord(NamedTuple):
@@ -51,20 +48,19 @@ class _Summary(msgspec.Struct):
 _summaries: Final = msgspec.json.Decoder(_Summary)
 
 
-def link(previous: str, body: str) -> str:
-    """The hash of a record with this body behind the record with hash `previous`."""
-    return hashlib.sha256(bytes.fromhex(previous) + body.encode()).hexdigest()
-
-
 def chained(log: Log, events: Sequence[AnyEvent]) -> list[Row]:
     """The rows of `events` behind the end of `log`."""
     rows: list[Row] = []
     last = log.hash
     for seq, event in enumerate(events, log.version + 1):
         body = _encoder.encode(event).decode()
-        last = link(last, body)
+        last = _link(last, body)
         rows.append(Row(seq, body, last))
     return rows
+
+
+def _link(previous: str, body: str) -> str:
+    return chain.link(previous.encode(), body.encode()).decode()
 
 
 def recorded(rollout: str, row: Row) -> Recorded:
@@ -95,11 +91,11 @@ def _summary(body: str) -> str:
 
 def first_broken(rollout: str, rows: Iterable[Row], log: Log) -> BrokenRecord | None:
     """The first record that was changed, dropped, inserted or moved; `log` shows a cut-off tail."""
-    seq, last = 0, GENESIS
+    seq, last = Log()
     for seq, row in enumerate(rows, 1):
         if row.seq != seq:
             return BrokenRecord(rollout, seq, f"is missing: record {row.seq} stands in its place")
-        if row.hash != link(last, row.body):
+        if row.hash != _link(last, row.body):
             return BrokenRecord(
                 rollout, seq, "does not follow from the record before it: it or its hash changed"
             )

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from molt.adapters.sql import statements as q
-from molt.adapters.sql.database import Database
+from molt.adapters.sql.database import Database, settled
 
 Calls = list[tuple[str, str]]
 
@@ -16,6 +16,7 @@ class Runs:
 
     _db: Database
 
+    @settled
     async def report_call(self, run: str, tool: str, arguments: str, at: datetime) -> bool:
         """Note that `run` is about to call `tool`; False when the run is closed: it must not act.
 
@@ -28,6 +29,7 @@ class Runs:
             await self._keep(connection, run, [*calls, (tool, arguments)], at)
             return True
 
+    @settled
     async def close_run(self, run: str, at: datetime) -> list[str]:
         """Close `run` to further calls; the tools it reported so far, in order."""
         async with self._db.write() as connection:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import asdict
 
 from molt.adapters.sql import statements as q
-from molt.adapters.sql.database import Database
+from molt.adapters.sql.database import Database, settled
 from molt.adapters.sql.values import stale_flags
 from molt.core.errors import StoreUnavailable
 from molt.core.evidence import Head
@@ -18,6 +18,7 @@ class Snapshots:
 
     _db: Database
 
+    @settled
     async def load_flags(self) -> Flags | None:
         """The last snapshot published."""
         async with self._db.read() as connection:
@@ -30,6 +31,7 @@ class Snapshots:
                 "written by a newer version: restore a backup, or run the version that wrote them"
             ) from error
 
+    @settled
     async def save_flags(self, flags: Flags) -> None:
         """Keep `flags`, or raise `VersionConflict` unless its version is higher than the kept one."""
         row = {"id": 1, "version": flags.version, "body": msgspec.json.encode(flags).decode()}
@@ -39,6 +41,7 @@ class Snapshots:
                 version = await connection.scalar(q.FLAGS_VERSION)
                 raise stale_flags(version or 0, flags)
 
+    @settled
     async def save_heads(self, heads: Sequence[Head]) -> None:
         """Keep each head that is further than the kept one."""
         if heads:
@@ -47,16 +50,19 @@ class Snapshots:
                     self._db.upserts.keep_head, [asdict(head) for head in heads]
                 )
 
+    @settled
     async def heads(self) -> Mapping[str, Head]:
         """The kept heads by writer."""
         async with self._db.read() as connection:
             return {row.writer: Head(*row) for row in await connection.execute(q.HEADS)}
 
+    @settled
     async def setting(self, key: str) -> str | None:
         """The value of a setting; None when it was never set."""
         async with self._db.read() as connection:
             return await connection.scalar(q.SETTING, {"key": key})
 
+    @settled
     async def set_setting(self, key: str, value: str) -> None:
         """Keep a setting, replacing its value."""
         async with self._db.write() as connection:

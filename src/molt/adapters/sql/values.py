@@ -20,6 +20,9 @@ BATCHES_KEPT: Final = 1000
 """How many sequence numbers below the newest are remembered of a gateway. An older number counts
 as known: a gateway must not queue more unsent batches than this."""
 
+FORGET_EVERY: Final = 100
+"""Old sequence numbers are dropped with every so many batches of a gateway."""
+
 SILENT_GATEWAYS_KEPT: Final = timedelta(days=7)
 """How long the numbers of a gateway are remembered after its last batch."""
 
