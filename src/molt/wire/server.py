@@ -14,6 +14,8 @@ from molt.wire.front import Front
 from molt.wire.reading import Refused, RequestReader
 from molt.wire.relay import Relay
 
+_MOST_WAITING: Final = 16
+"""Pipelined requests above which nothing more is read; below it, a user who leaves is noticed."""
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -131,6 +133,8 @@ class UserConnection(RequestReader):
             return
         if not relay.begun and relay not in self._waiting:
             self._arrived(relay)
+        if not relay.begun and relay.bytes_in > limits.decision_body:
+            self.hold_reading()
         if not relay.over and not relay.waits_for_edge:
             self.deadline = time.monotonic() + limits.body_timeout
 
@@ -153,7 +157,8 @@ class UserConnection(RequestReader):
             self._begin(relay)
             return
         self._waiting.append(relay)
-        self.hold_reading()
+        if len(self._waiting) >= _MOST_WAITING:
+            self.hold_reading()
         if self.active is None and not self._running:
             self._next()
 
@@ -204,8 +209,8 @@ class UserConnection(RequestReader):
             self.transport.pause_reading()
 
     def release_reading(self) -> None:
-        """Read on, unless whole requests are waiting already."""
-        if self._held and not self._waiting:
+        """Read on, unless too many requests are waiting already."""
+        if self._held and len(self._waiting) < _MOST_WAITING:
             self._held = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()
