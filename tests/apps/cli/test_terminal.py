@@ -1,6 +1,7 @@
 """`molt` in a real terminal: questions, and the live screen."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -126,3 +127,53 @@ def test_status_watch_keeps_the_last_state_while_molt_is_away(started: Molt, ser
         server.away()
         screen.shows("LAST KNOWN STATE. Molt cannot be reached")
         assert screen.process.poll() is None
+
+
+def test_tables_fold_into_the_width_of_the_terminal(started: Molt):
+    started("note", "word " * 40)
+    with terminal(started, "history") as screen:
+        assert screen.ended() == 0
+        assert screen.seen.count("word") == 40
+        assert max(map(len, screen.seen.splitlines())) <= 80
+
+
+def test_what_others_wrote_cannot_steer_the_terminal(started: Molt):
+    started("pause", "-m", "calm\x1b]0;owned\x07 down")
+    for command in (("status",), ("history",)):
+        with terminal(started, *command, columns=120, lines=40) as screen:
+            assert screen.ended() == 0
+            assert "calm\ufffd]0;owned\ufffd down" in screen.seen
+
+
+@contextmanager
+def piped(molt: Molt, *args: str) -> Iterator[subprocess.Popen[str]]:
+    environ = {k: v for k, v in molt.environ.items() if v is not None}
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "molt.apps.cli", *args],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environ},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_status_watch_in_a_pipe_is_a_line_for_each_change(started: Molt, server: Server):
+    with piped(started, "status", "--watch", "--interval", "0.1") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("tiny: canary at 10%; gates: hold ")
+        assert started("pause", "-m", "lunch").code == 0
+        lines = iter(process.stdout.readline, "")
+        assert any("paused (lunch)" in line for line in lines)
+
+
+def test_status_watch_with_json_is_an_object_a_look(started: Molt):
+    with piped(started, "status", "--watch", "--interval", "0.1", "--json") as process:
+        assert process.stdout is not None
+        for _ in range(3):
+            assert json.loads(process.stdout.readline())["rollout"] == "tiny"

@@ -11,6 +11,7 @@ from typer.main import get_group
 
 from molt import __version__
 from molt.apps.cli.exits import MEANINGS, NOT_HELD, exit_code
+from molt.apps.cli.show import printable
 from molt.core.errors import MoltError
 
 RUN = "Set up and run"
@@ -102,7 +103,7 @@ def _report(error: Exception) -> int:
     text = str(error)
     if isinstance(error, OSError):
         text = f"{error.filename or 'input or output'}: {error.strerror or error}"
-    typer.echo(f"molt: {text}", err=True)
+    typer.echo(f"molt: {printable(text)}", err=True)
     return exit_code(error)
 
 
@@ -129,6 +130,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     epilog=EPILOG,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

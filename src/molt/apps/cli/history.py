@@ -58,10 +58,16 @@ def detail(record: dict[str, Any]) -> str:
     """What one event says beside when, who and what it was."""
     parts = [record["reason"]] if record.get("reason") else []
     shown = {k: v for k, v in record.items() if k not in HIDDEN and v not in (None, "", [], {})}
-    parts += [f"{name} {value}" for name, value in shown.items() if not isinstance(value, list)]
+    parts += [f"{name} {_short(value)}" for name, value in shown.items()]
     if rulings := record.get("rulings"):
         parts.append(", ".join(f"{r['name']} {r['verdict']}" for r in rulings))
     return "; ".join(parts)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 HIDDEN = frozenset(

@@ -7,7 +7,7 @@ import typer
 
 from molt.apps.cli.client import at, connect
 from molt.apps.cli.options import Json, Token, Url
-from molt.apps.cli.show import moment, print_json, print_table
+from molt.apps.cli.show import moment, print_json, print_table, printable
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +63,7 @@ def show(incident: Incident, url: Url = None, token: Token = None, as_json: Json
         if as_json:
             print_json(api.get(at("incidents", incident)))
             return
-        page = api.text(at("incidents", incident, "timeline"))
+        page = printable(api.text(at("incidents", incident, "timeline")))
     if not sys.stdout.isatty():
         typer.echo(page)
         return

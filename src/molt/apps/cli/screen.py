@@ -22,7 +22,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from molt.apps.cli.show import HALTS, instant, moment, span
+from molt.apps.cli.show import HALTS, instant, moment, printable, span
 from molt.core.quantities import show_duration
 
 State = dict[str, Any]
@@ -49,7 +49,7 @@ def rollout_panel(state: State, height: int | None = None) -> RenderableType:
     Reasons of gates that have not passed are written out where `height` lines (default: those of
     the terminal) leave room for it.
     """
-    return _Screen(state, height)
+    return _Screen(printable(state), height)
 
 
 class _Screen:
@@ -308,6 +308,7 @@ def incident_line(incident: State) -> str:
 
 def state_lines(state: State) -> list[str]:
     """The same as plain lines, one fact each."""
+    state = printable(state)
     hold = _hold(state)
     lines = [
         f"rollout {state['rollout']}:{_fine_print(state).rstrip()}",

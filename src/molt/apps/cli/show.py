@@ -48,7 +48,22 @@ def _text(cell: object) -> str:
         return "yes" if cell else "no"
     if isinstance(cell, float):
         return f"{cell:g}"
-    return " ".join(str(cell).split())
+    return printable(" ".join(str(cell).split()))
+
+
+_CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if code != ord("\n")}
+
+
+def printable(value: Any) -> Any:
+    """`value` with no control character in any of its texts but line ends.
+
+    Reasons may quote what an agent sent; nobody's terminal is to obey it.
+    """
+    if isinstance(value, str):
+        return value.translate(_CONTROLS)
+    if isinstance(value, dict):
+        return {printable(name): printable(inner) for name, inner in value.items()}
+    return [printable(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def instant(value: object) -> datetime | None:
@@ -77,6 +92,7 @@ def span(seconds: float) -> str:
 
 def place(state: dict[str, Any]) -> str:
     """Where a rollout is, in one line."""
+    state = printable(state)
     phase = str(state["phase"]).replace("_", " ")
     text = f"{state['rollout']}: {phase} at {state['traffic_percent']:g}%"
     if halt := state.get("halt"):
