@@ -85,6 +85,7 @@ class Controller:
         self.flags: Flags | None = None
         self.store_problem: str | None = None
         self.unknown_subjects = 0
+        self.availability: float | None = None
         self._taken_back: set[str] = set()
         self._failing_since: float | None = None
         self._stores = stores

@@ -16,8 +16,11 @@ from molt.core.scene import Scene
 from molt.core.stats import latency
 
 
-def state(desk: Desk, now: datetime) -> dict[str, Any]:
-    """Where the rollout is, what each gate and trigger says now and why, and what comes next."""
+def state(desk: Desk, now: datetime, availability: float | None = None) -> dict[str, Any]:
+    """Where the rollout is, what each gate and trigger says now and why, and what comes next.
+
+    `availability` is the share of the agent's health probes that succeeded, where it is probed.
+    """
     rollout, scene = desk.rollout, desk.scene(now)
     active = rollout.phase in ACTIVE
     rulings = gates.rule_all(scene) if active else list(rollout.rulings)
@@ -45,6 +48,7 @@ def state(desk: Desk, now: datetime) -> dict[str, Any]:
         "alarms": rollout.alarms,
         "incidents": [incident(i) for i in rollout.incidents],
         "arms": arms(desk),
+        "slos": slos(desk, availability),
         "ladder": ladder(desk),
     }
 
@@ -91,6 +95,38 @@ def ladder(desk: Desk) -> list[dict[str, Any]]:
 def incident(i: Any) -> dict[str, Any]:
     """An incident as plain data, with whether it is open."""
     return msgspec.to_builtins(i) | {"open": i.closed_at is None}
+
+
+def slos(desk: Desk, availability: float | None) -> list[dict[str, Any]]:
+    """The candidate's objectives in the present epoch; `met` is null where nothing was measured."""
+    plan = desk.playbook.slos
+    seen = _arm(desk, CANDIDATE, SHADOW if desk.rollout.phase == "shadow" else LIVE)
+    served = None if seen["error_rate"] is None else 1 - _unanswered(desk)
+    measured_up = [share for share in (availability, served) if share is not None]
+    p50, p95 = (limit.total_seconds() * 1000 for limit in (plan.latency_p50, plan.latency_p95))
+    rows = [
+        ("availability", plan.availability, min(measured_up, default=None), True),
+        ("latency_p50_ms", p50, seen["p50_ms"], False),
+        ("latency_p95_ms", p95, seen["p95_ms"], False),
+        ("error_rate", plan.error_rate, seen["error_rate"], False),
+        ("policy_violations", plan.policy_violations, seen["violations"], False),
+        ("cost_per_1000", desk.playbook.cost.budget_per_1000, seen["cost_per_1000"], False),
+    ]
+    return [
+        {"name": name, "objective": goal, "measured": got, "met": _met(goal, got, at_least)}
+        for name, goal, got, at_least in rows
+    ]
+
+
+def _met(goal: float | None, got: float | None, at_least: bool) -> bool | None:
+    if goal is None or got is None:
+        return None
+    return got >= goal if at_least else got <= goal
+
+
+def _unanswered(desk: Desk) -> float:
+    """The share of candidate requests that got no answer at all, or a 5xx."""
+    return desk.book.unavailable([desk.rollout.epoch], CANDIDATE)
 
 
 def arms(desk: Desk) -> dict[str, Any]:

@@ -13,7 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molt.core.assignment import STATISTICS_BUCKETS, Arm
-from molt.core.evidence import BucketSums, Mode, Outcome, Seen, Slot, Tally, add_counts
+from molt.core.evidence import (
+    LIVE,
+    SHADOW,
+    BucketSums,
+    Mode,
+    Outcome,
+    Seen,
+    Slot,
+    Tally,
+    add_counts,
+)
 
 Floats = NDArray[np.float64]
 
@@ -71,6 +81,7 @@ class Book:
         self.slot_seconds = max(1, round(slot_seconds))
         self._slots: dict[tuple[int, Arm, Mode], dict[int, SlotTotals]] = defaultdict(dict)
         self._counts: dict[tuple[int, Arm, Mode], list[float]] = defaultdict(lambda: [0.0] * 5)
+        self._statuses: dict[tuple[int, Arm, Mode], dict[str, int]] = defaultdict(dict)
         self._latency: dict[tuple[int, Arm, Mode], dict[int, int]] = defaultdict(dict)
         self._sums: dict[tuple[int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._tiers: dict[tuple[int, int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
@@ -89,6 +100,7 @@ class Book:
         for i, amount in enumerate(amounts):
             counts[i] += amount
         add_counts(self._latency[key], slot.latency)
+        add_counts(self._statuses[key], slot.statuses)
         self.newest = max(self.newest or 0, slot.key.start)
 
     def add_sums(self, sums: BucketSums) -> None:
@@ -134,6 +146,15 @@ class Book:
                 totals[i] += amount
         requests, errors, priced, cost, violations = totals
         return Counts(int(requests), int(errors), int(priced), cost, int(violations))
+
+    def unavailable(self, epochs: Iterable[int], arm: Arm) -> float:
+        """The share of requests with a 5xx or no answer at all; 0 without requests."""
+        totals: dict[str, int] = {}
+        for epoch in epochs:
+            for mode in (LIVE, SHADOW):
+                add_counts(totals, self._statuses.get((epoch, arm, mode), {}))
+        everything = sum(totals.values())
+        return (totals.get("5", 0) + totals.get("0", 0)) / everything if everything else 0.0
 
     def latency(self, epochs: Iterable[int], arm: Arm, mode: Mode) -> dict[int, int]:
         """The latency histogram over `epochs`: log index -> count."""

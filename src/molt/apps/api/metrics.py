@@ -45,7 +45,7 @@ class RolloutCollector(Collector):
         alarms = _gauge("molt_alarm", "Alarms that are on", "alarm")
         latency = _gauge("molt_latency_seconds", "Latency in the present step", "arm", "quantile")
         for desk in desks:
-            state = view.state(desk, now)
+            state = view.state(desk, now, self._controller.availability)
             traffic.add_metric([desk.id, state["phase"]], state["traffic_percent"])
             incidents.add_metric([desk.id], len(desk.rollout.open_incidents))
             for kind in ("gates", "triggers"):

@@ -33,7 +33,7 @@ def controller_of(request: Request) -> Controller:
 
 def _state(request: Request, rollout: str) -> State:
     controller = controller_of(request)
-    return view.state(controller.desk(rollout), controller.clock.now())
+    return view.state(controller.desk(rollout), controller.clock.now(), controller.availability)
 
 
 async def _command(

@@ -42,4 +42,4 @@ def send_evidence(hub: Hub, controller: Controller) -> None:
         return
     now = controller.clock.now()
     for desk in controller.desks.values():
-        hub.send("evidence", {"at": now, **view.state(desk, now)})
+        hub.send("evidence", {"at": now, **view.state(desk, now, controller.availability)})

@@ -48,14 +48,10 @@ class Probe:
         except httpx.HTTPError as error:
             up, said = False, f"did not answer: {error!r}"
         self.results.append(up)
+        self._controller.availability = sum(self.results) / len(self.results)
         self._failing = 0 if up else self._failing + 1
         if up or self._failing >= FAILURES:
             await self._tell(up, f"The agent's health check {said}")
-
-    @property
-    def availability(self) -> float | None:
-        """The share of probes that succeeded; None before the first."""
-        return sum(self.results) / len(self.results) if self.results else None
 
     async def _tell(self, up: bool, text: str) -> None:
         now = self._controller.clock.now()
