@@ -77,6 +77,9 @@ def test_a_range_is_read_from_the_segments_of_that_time_only(tmp_path: Path) -> 
         tmp_path / "gw-1" / max(path.name for path in (tmp_path / "gw-1").glob("*.jsonl"))
     ]
     assert exported(tmp_path, at(900), at(910)) == []
+    for second in range(0, 400, 7):
+        records = exported(tmp_path, at(second), at(second + 3))
+        assert len(records) == min(3, 400 - second)
 
 
 def test_a_filter_chooses_records(tmp_path: Path) -> None:

@@ -167,6 +167,27 @@ def test_an_unknown_key_of_a_gate_is_compared_with_that_gates_keys() -> None:
     assert "gates.1.belowe: unknown key; did you mean 'below'?" in said
 
 
+def test_a_key_of_another_gate_is_told_which_keys_this_gate_has() -> None:
+    said = playbook_complaint("quantile: 95%, below: 2s", "quantile: 95%, below: 2s, metric: x")
+    assert said.endswith(
+        "gates.1.metric: unknown key; "
+        "expected one of alpha_fail, alpha_pass, below, kind, on_fail, quantile"
+    )
+
+
+def test_an_unknown_key_under_an_alias_is_compared_with_the_keys_there() -> None:
+    class Inner(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        hours: int = 1
+
+    class Outer(BaseModel):
+        for_: Inner = Field(alias="for")
+
+    assert complaint("for: {hour: 2}", Outer) == (
+        "molt.yaml:1:7: for.hour: unknown key; did you mean 'hours'?"
+    )
+
+
 def test_a_missing_key_of_a_gate_does_not_show_pydantics_inner_names() -> None:
     said = playbook_complaint("quantile: 95%, below: 2s", "quantile: 95%")
     line = (

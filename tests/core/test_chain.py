@@ -130,6 +130,12 @@ def test_a_chain_may_go_on_behind_its_kept_head(one: list[bytes], more: list[byt
     assert verify(chain(one + more), head_of(chain(one))) is None
 
 
+def test_a_wrong_number_is_found_even_where_the_hashes_fit() -> None:
+    first, last = seal(b'{"a":1}', 1, GENESIS)
+    third, _ = seal(b'{"a":2}', 3, last)
+    assert verify([first, third]) == Broken(1, 2, "has number 3 where 2 is due")
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_can_be_asked_for_their_seal(line: bytes) -> None:
