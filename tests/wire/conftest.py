@@ -274,7 +274,8 @@ class Stand:
         return service, await self.proxy(Forward(self.upstream(service)), **limits)
 
     async def client(self, **options: Any) -> Client:
-        options = {"host": "127.0.0.1", "port": self.listener.port} | options
+        options = {"host": "127.0.0.1"} | options
+        options.setdefault("port", self.listener.port if self._proxies else None)
         client = Client(*await asyncio.open_connection(limit=1 << 20, **options))
         self._clients.append(client)
         return client
@@ -308,6 +309,19 @@ async def stand() -> AsyncIterator[Stand]:
     stand = Stand()
     yield stand
     await stand.close()
+
+
+async def standstill(count: Callable[[], int]) -> None:
+    """Return when `count` has stopped to grow: every buffer on the way is full."""
+    before = -1
+    while count() != before:
+        before = count()
+        await asyncio.sleep(0.1)
+
+
+@pytest.fixture(name="standstill")
+def standstill_fixture() -> Callable[..., Awaitable[None]]:
+    return standstill
 
 
 @pytest.fixture(name="until")

@@ -11,7 +11,7 @@ GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ncontrol"
 
 
 async def silent(visit):
-    await asyncio.sleep(10)
+    await visit.client.reader.read()
 
 
 async def gone(visit):
@@ -196,7 +196,7 @@ async def test_a_stale_connection_is_no_failure_of_the_candidate(stand):
 
 
 async def test_a_cancelled_request_is_answered_by_control(stand, until):
-    candidate, control, edge = await two_arms(stand, silent)
+    candidate, _, edge = await two_arms(stand, silent)
     asking = asyncio.create_task(stand.post())
     await until(lambda: candidate.visits)
     for exchange in stand.listener.in_flight():
@@ -209,9 +209,9 @@ async def test_a_cancelled_request_is_answered_by_control(stand, until):
 async def test_a_cancelled_stream_is_cut(stand, until):
     async def stream(visit):
         visit.client.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
-        await asyncio.sleep(10)
+        await visit.client.reader.read()
 
-    candidate, control, edge = await two_arms(stand, stream)
+    _, control, edge = await two_arms(stand, stream)
     client = await stand.client()
     client.send(b"POST / HTTP/1.1\r\nHost: b\r\nContent-Length: 2\r\n\r\n{}")
     await client.reader.readuntil(b"abc")

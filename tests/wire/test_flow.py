@@ -11,12 +11,12 @@ GET = b"GET / HTTP/1.1\r\nHost: b\r\n\r\n"
 
 
 async def silent(visit):
-    await asyncio.sleep(10)
+    await visit.client.reader.read()
 
 
 async def stream(visit):
     visit.client.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
-    await asyncio.sleep(10)
+    await visit.client.reader.read()
 
 
 async def watched(visit, closed):
@@ -52,7 +52,7 @@ async def test_a_user_who_leaves_cancels_the_upstream_at_once(stand, leave, mome
 
 
 async def test_a_user_who_leaves_while_the_upstream_is_being_dialled(stand, until):
-    service, edge = await stand.front(silent)
+    _, edge = await stand.front(silent)
     client = await stand.client()
     client.send(GET)
     client.reset()
@@ -89,7 +89,7 @@ async def test_a_user_who_takes_nothing_is_cut_off(stand, until):
     await until(lambda: service.closed == 1)
 
 
-async def test_a_slow_user_holds_back_the_upstream(stand, until):
+async def test_a_slow_user_holds_back_the_upstream(stand, until, standstill):
     sent = 0
 
     async def flood(visit):
@@ -106,10 +106,7 @@ async def test_a_slow_user_holds_back_the_upstream(stand, until):
     client.send(GET)
     await client.reader.readuntil(b"\r\n\r\n")
     client.writer.transport.pause_reading()
-    before = -1
-    while sent != before:  # until everything between the two is full
-        before = sent
-        await asyncio.sleep(0.05)
+    await standstill(lambda: sent)
     assert sent < 30_000_000
     client.writer.transport.resume_reading()
     assert len(await client.reader.readexactly(30_000_000)) == 30_000_000
@@ -117,7 +114,7 @@ async def test_a_slow_user_holds_back_the_upstream(stand, until):
     assert edge.records[0].outcome == "ok"
 
 
-async def test_a_slow_upstream_holds_back_the_upload(stand, until):
+async def test_a_slow_upstream_holds_back_the_upload(stand, until, standstill):
     gate = asyncio.Event()
 
     async def handler(visit):
@@ -140,10 +137,7 @@ async def test_a_slow_upstream_holds_back_the_upload(stand, until):
             await client.writer.drain()
 
     uploading = asyncio.create_task(upload())
-    before = -1
-    while sent != before:
-        before = sent
-        await asyncio.sleep(0.05)
+    await standstill(lambda: sent)
     assert sent < 30_000_000
     gate.set()
     await uploading

@@ -42,7 +42,7 @@ async def test_a_copy_of_the_request_reaches_the_mirror(stand, until):
 
 async def test_a_mirror_that_hangs_delays_nobody_and_too_many_copies_are_dropped(stand, until):
     async def silent(visit):
-        await asyncio.sleep(10)
+        await visit.client.reader.read()
 
     _, shadow, edge = await shadowed(stand, silent, mirrors=3)
     for _ in range(5):
@@ -122,7 +122,7 @@ async def test_an_unreachable_mirror_is_recorded(stand, until):
 
 async def test_a_copy_can_be_cancelled(stand, until):
     async def silent(visit):
-        await asyncio.sleep(10)
+        await visit.client.reader.read()
 
     _, shadow, edge = await shadowed(stand, silent)
     await stand.post()

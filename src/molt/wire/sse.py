@@ -74,7 +74,7 @@ class EventReader:
             self._size = 0
             self._skip = False
             return event
-        if line.startswith(b"data:") and not self._skip:
+        if (line.startswith(b"data:") or line == b"data") and not self._skip:
             value = line[6:] if line.startswith(b"data: ") else line[5:]
             self._data.append(value)
             self._size += len(value)
