@@ -56,3 +56,11 @@ def test_a_slowdown_moves_a_share_over_the_old_median():
     share = latency.share_of_slowdown(latency.binned(v), 0.10)
     assert share == pytest.approx(np.mean(1.1 * v > np.median(v)) - 0.5, abs=0.003)
     assert share == pytest.approx(0.0756, abs=0.004)
+
+
+def test_a_cut_inside_a_bucket_takes_its_part():
+    low = 1.02**300
+    histogram = {300: 4}
+    assert latency.share_over(histogram, low) == pytest.approx(1.0)
+    assert latency.share_over(histogram, low * 1.02**0.25) == pytest.approx(0.75)
+    assert latency.share_over(histogram, low * 1.02) == pytest.approx(0.0)
