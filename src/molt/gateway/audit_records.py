@@ -62,13 +62,16 @@ class AuditRecords:
         Fields that say nothing are left out. `seen` is None where no rollout covers it.
         """
         decided: Decided | None = exchange.token
-        record: dict[str, Any] = {"at": self._stamps.of(ended), "kind": "request"}
+        record: dict[str, Any] = {
+            "at": self._stamps.of(ended),
+            "kind": "request",
+            "method": exchange.method.decode("latin-1"),
+            "path": exchange.target.partition(b"?")[0].decode("latin-1"),
+            "status": exchange.status,
+            "latency_ms": int(1e6 * (exchange.finished - exchange.started)) / 1000,
+        }
         if decided is not None:
             self._add_decision(record, decided, exchange.finished)
-        record["method"] = exchange.method.decode("latin-1")
-        record["path"] = exchange.target.partition(b"?")[0].decode("latin-1")
-        record["status"] = exchange.status
-        record["latency_ms"] = round(1000.0 * (exchange.finished - exchange.started), 3)
         usage = exchange.usage
         if usage is not None:
             record["tokens_in"] = usage.input_tokens
@@ -76,7 +79,7 @@ class AuditRecords:
             if usage.tools:
                 record["tools"] = usage.tools
         if seen is not None and seen.cost is not None:
-            record["cost"] = round(seen.cost, 9)
+            record["cost"] = seen.cost
         if exchange.fell_back:
             record["fallback"] = exchange.failure
         if exchange.outcome != "ok":
@@ -84,16 +87,13 @@ class AuditRecords:
         return record
 
     def _add_decision(self, record: dict[str, Any], decided: Decided, now: float) -> None:
-        route = decided.route
-        if route is not None:
-            record["rollout"] = route.rollout
-            record["epoch"] = route.epoch
-            record["agent"] = route.agent
-        if decided.run:
-            record["run"] = decided.run
         record["arm"] = decided.arm
         record["mode"] = decided.mode
         record["reason"] = decided.reason
+        if decided.route is not None:
+            record |= decided.route.names
+        if decided.run:
+            record["run"] = decided.run
         if decided.subject is not None:
             record["subject"] = self._hashes.of(decided.subject, now)
         if decided.session is not None:

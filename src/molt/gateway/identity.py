@@ -145,17 +145,25 @@ class Identity:
             return False
         if b"json" not in (request.header(b"content-type") or b"").lower():
             return False
-        return any(_first_of(finders, request, None) is None for finders in self._first)
+        return any(all(find(request, None) is None for find in finders) for finders in self._first)
 
     def who(self, request: Asked) -> Who:
         """Who is asking. A body that is not there, or not JSON, holds nothing."""
         body = request.body
         fields = self._fields.read(body) if body else None
-        session = _first_of(self._session, request, fields)
-        subject = _first_of(self._subject, request, fields)
+        agent = subject = session = None
+        for find in self._agent:
+            if (agent := find(request, fields)) is not None:
+                break
+        for find in self._session:
+            if (session := find(request, fields)) is not None:
+                break
+        for find in self._subject:
+            if (subject := find(request, fields)) is not None:
+                break
         if subject is None and self._session_as_subject:
             subject = session
-        return Who(_first_of(self._agent, request, fields), subject, session)
+        return Who(agent, subject, session)
 
     def _compiled(self, rules: Sequence[str], field: str) -> tuple[Find, ...]:
         return tuple(self._finder(rule, field) for rule in rules)
@@ -163,8 +171,7 @@ class Identity:
     def _finder(self, rule: str, field: str) -> Find:
         kind, _, text = rule.partition(":")
         if kind == "body" and text:
-            get = self._fields.getter(text)
-            return lambda _, fields: None if fields is None else _id(get(fields))
+            return _body(self._fields.getter(text))
         make = _FINDERS.get(kind)
         if make is None or not text:
             raise OperatorError(
@@ -175,23 +182,28 @@ class Identity:
         return make(text)
 
 
-def _first_of(finders: tuple[Find, ...], request: Asked, fields: Any) -> str | None:
-    for find in finders:
-        value = find(request, fields)
-        if value is not None:
-            return value
-    return None
-
-
 def _before_body(rules: Sequence[str]) -> list[str]:
     first = next(i for i, rule in enumerate(rules) if rule.startswith("body:"))
     return [rule for rule in rules[:first] if rule != "session"]
 
 
-def _id(value: object) -> str | None:
-    if type(value) is int:
-        return str(value)
-    return value if isinstance(value, str) and 0 < len(value) <= LONGEST else None
+def _body(get: Callable[[Any], object]) -> Find:
+    def find(_: Asked, fields: Any) -> str | None:
+        if fields is None:
+            return None
+        try:
+            value = get(fields)
+        except AttributeError:  # something on the way there is null
+            return None
+        if type(value) is str and 0 < len(value) <= LONGEST:
+            return value
+        return str(value) if type(value) is int else None
+
+    return find
+
+
+def _id(text: str) -> str | None:
+    return text if 0 < len(text) <= LONGEST else None
 
 
 def _text(raw: bytes) -> str | None:

@@ -44,16 +44,9 @@ class Fields:
         return msgspec.convert(_pruned(whole, self._tree), self._typed.type)
 
     def getter(self, path: str) -> Callable[[Any], object]:
-        """Reads the value at `path`; None where there is none."""
-        get = attrgetter(".".join(self._name(part) for part in path.split(".")))
-
-        def read(fields: Any) -> object:
-            try:
-                return get(fields)
-            except AttributeError:
-                return None
-
-        return read
+        """Reads the value at `path`: None where the last field is missing, AttributeError where one
+        before it is."""
+        return attrgetter(".".join(self._name(part) for part in path.split(".")))
 
     def _add(self, path: str) -> None:
         parts, tree = path.split("."), self._tree

@@ -35,7 +35,7 @@ class Limiter:
             self._times.put(key, array("d", (now,)), now)
             return 0.0
         if len(times) >= limit:
-            wait = times[-limit] + WINDOW - now
+            wait = WINDOW - (now - times[-limit])
             if wait > 0:
                 return wait
             if len(times) >= 2 * limit:

@@ -1,6 +1,5 @@
 """Flags made ready for requests: per agent, everything a decision needs, computed once."""
 
-from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -13,8 +12,8 @@ from molt.gateway.pins import Conversation, Pins
 from molt.gateway.tokens import claim
 from molt.wire.exchange import Exchange
 
-MOST_TOOLS: Final = 1000
-"""Tool names whose verdict is kept per agent; an agent that makes names up costs time, not memory."""
+MOST_VERDICTS: Final = 1000
+"""Sequences of calls whose verdict is kept per agent; making names up costs time, not memory."""
 
 
 class Running:
@@ -36,8 +35,8 @@ class Route:
     """One agent under one snapshot. Observations are folded under the route that decided them."""
 
     __slots__ = (
-        "_permitted", "_tiers", "agent", "claims", "cuts", "epoch", "flags", "is_live", "limit",
-        "limited", "rollout", "running", "slot_seconds",
+        "_tiers", "_verdicts", "agent", "claims", "cuts", "epoch", "flags", "is_live", "limit",
+        "limited", "names", "rollout", "running", "slot_seconds",
     )  # fmt: skip
 
     def __init__(self, flags: RolloutFlags, agent: str, running: Running) -> None:
@@ -46,6 +45,7 @@ class Route:
         self.running = running
         self.rollout = flags.rollout
         self.epoch = flags.epoch
+        self.names = {"rollout": flags.rollout, "epoch": flags.epoch, "agent": agent}
         self.limit = flags.limits.rate_limit_per_minute
         # What is switched off is left alone: then Molt only forwards.
         self.limited = flags.enabled and agent not in flags.disabled_agents
@@ -57,18 +57,15 @@ class Route:
             LIVE: claim(flags.rollout, agent, "candidate", LIVE),
             SHADOW: claim(flags.rollout, agent, "candidate", SHADOW),
         }
-        self._permitted: dict[str, bool] = {}
+        self._verdicts: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def forbidden(self, tools: Iterable[str]) -> tuple[str, ...]:
+    def forbidden(self, tools: tuple[str, ...]) -> tuple[str, ...]:
         """Those of `tools` that this agent must not call, in order."""
-        return tuple(tool for tool in tools if not self._permits(tool))
-
-    def _permits(self, tool: str) -> bool:
-        verdict = self._permitted.get(tool)
+        verdict = self._verdicts.get(tools)
         if verdict is None:
-            verdict = not forbidden(self.flags.tools, self.agent, (tool,))
-            if len(self._permitted) < MOST_TOOLS:
-                self._permitted[tool] = verdict
+            verdict = forbidden(self.flags.tools, self.agent, tools)
+            if len(self._verdicts) < MOST_VERDICTS:
+                self._verdicts[tools] = verdict
         return verdict
 
     def tier(self, subject: str, bucket: int) -> int:

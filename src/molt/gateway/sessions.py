@@ -19,7 +19,12 @@ class SessionField:
     def of(self, body: bytes) -> str | None:
         """The session named in `body`; None when there is none, or it is not JSON."""
         fields = self._fields.read(body)
-        value = None if fields is None else self._get(fields)
+        if fields is None:
+            return None
+        try:
+            value = self._get(fields)
+        except AttributeError:
+            return None
         return value if isinstance(value, str) and 0 < len(value) <= LONGEST else None
 
 

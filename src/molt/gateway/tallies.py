@@ -1,5 +1,7 @@
 """Observations -> slots and bucket sums, added up until the next batch takes them."""
 
+from typing import Final
+
 from molt.core.assignment import STATISTICS_BUCKETS, Arm
 from molt.core.evidence import (
     CONVERSATIONS,
@@ -90,12 +92,61 @@ class _SlotTally:
         return self.slot
 
 
+_FIXED: Final = (REQUESTS, ERRORS, CONVERSATIONS, COST, COST_CAPPED, PRICED)
+_OVER: Final = len(_FIXED)
+
+
+class _Sums:
+    """Bucket sums in the making: per statistics bucket one row, in the order of `_columns`."""
+
+    __slots__ = ("_cap", "_columns", "_cuts", "_empty", "_key", "_rows")
+
+    def __init__(self, key: SumsKey, route: Route) -> None:
+        self._key = key
+        self._cap = route.flags.cost_cap
+        self._cuts = tuple(cut for cut, _ in route.cuts)
+        self._columns = (*_FIXED, *(name for _, name in route.cuts))
+        self._empty = [0.0] * len(self._columns)
+        self._rows: dict[int, list[float]] = {}
+
+    def add(self, seen: Observation, begins: bool, bucket: int) -> None:
+        row = self._rows.get(bucket)
+        if row is None:
+            row = self._rows[bucket] = self._empty.copy()
+        if begins:
+            row[2] += 1.0
+        if seen.kind != "request":
+            return
+        row[0] += 1.0
+        if seen.error:
+            row[1] += 1.0
+        cost = seen.cost
+        if cost is not None:
+            row[3] += cost
+            row[4] += cost if self._cap is None or cost < self._cap else self._cap
+            row[5] += 1.0
+        at, latency = _OVER, seen.latency_ms
+        for cut in self._cuts:
+            if latency <= cut:
+                break
+            row[at] += 1.0
+            at += 1
+
+    def finished(self) -> BucketSums:
+        sums = BucketSums(self._key, {})
+        for bucket, row in self._rows.items():
+            for column, amount in zip(self._columns, row, strict=True):
+                if amount:
+                    sums.add(column, bucket, amount)
+        return sums
+
+
 class Tallies:
     """What was observed since the last `take`."""
 
     def __init__(self) -> None:
-        self._slots: dict[tuple[str, int, str, Arm, Mode, int], _SlotTally] = {}
-        self._sums: dict[tuple[str, int, str, Arm, Mode, int], BucketSums] = {}
+        self._slots: dict[tuple[Route, Arm, Mode, int], _SlotTally] = {}
+        self._sums: dict[tuple[Route, Arm, Mode, int], _Sums] = {}
 
     def __bool__(self) -> bool:
         return bool(self._slots)
@@ -106,49 +157,32 @@ class Tallies:
         It is folded under the flags it was decided with, and in the slot in which it ended, so that
         a slot that is over does not grow when long requests end.
         """
-        arm, mode = decided.arm, decided.mode
+        arm, mode, subject = decided.arm, decided.mode, decided.subject
         start = int(ended // route.slot_seconds) * route.slot_seconds
-        key = (route.rollout, route.epoch, route.agent, arm, mode, start)
+        key = (route, arm, mode, start)
         tally = self._slots.get(key)
         if tally is None:
-            tally = self._slots[key] = _SlotTally(SlotKey(*key))
-        subject = decided.subject
-        bucket = -1 if subject is None else route.statistics_bucket(subject)
-        tally.add(seen, route, bucket)
-        if subject is not None and seen.kind in ("request", "aborted"):
-            tier = route.tier(subject, decided.bucket)
-            self._add_sums(seen, decided, route, bucket, tier)
-
-    def _add_sums(
-        self, seen: Observation, decided: Decided, route: Route, bucket: int, tier: int
-    ) -> None:
-        key = (route.rollout, route.epoch, route.agent, decided.arm, decided.mode, tier)
-        sums = self._sums.get(key)
-        if sums is None:
-            place = SumsKey(
-                route.rollout, route.epoch, tier, route.agent, decided.arm, decided.mode
-            )
-            sums = self._sums[key] = BucketSums(place, {})
-        if decided.begins:
-            sums.add(CONVERSATIONS, bucket)
-        if seen.kind != "request":
+            place = SlotKey(route.rollout, route.epoch, route.agent, arm, mode, start)
+            tally = self._slots[key] = _SlotTally(place)
+        if subject is None:
+            tally.add(seen, route, -1)
             return
-        sums.add(REQUESTS, bucket)
-        if seen.error:
-            sums.add(ERRORS, bucket)
-        for cut, name in route.cuts:
-            if seen.latency_ms <= cut:
-                break
-            sums.add(name, bucket)
-        if seen.cost is not None:
-            cap = route.flags.cost_cap
-            sums.add(COST, bucket, seen.cost)
-            sums.add(COST_CAPPED, bucket, seen.cost if cap is None else min(seen.cost, cap))
-            sums.add(PRICED, bucket)
+        bucket = route.statistics_bucket(subject)
+        tally.add(seen, route, bucket)
+        if seen.kind == "request" or seen.kind == "aborted":
+            tier = route.tier(subject, decided.bucket)
+            sums = self._sums.get((route, arm, mode, tier))
+            if sums is None:
+                at = SumsKey(route.rollout, route.epoch, tier, route.agent, arm, mode)
+                sums = self._sums[(route, arm, mode, tier)] = _Sums(at, route)
+            sums.add(seen, decided.begins, bucket)
 
     def take(self) -> tuple[list[Slot], list[BucketSums]]:
-        """The slots and sums so far; begins anew."""
+        """The slots and sums so far; begins anew.
+
+        Two may have the same key, when flags changed and the stratum did not.
+        """
         slots = [tally.finished() for tally in self._slots.values()]
-        sums = [sums for sums in self._sums.values() if sums.columns]
+        sums = [sums.finished() for sums in self._sums.values()]
         self._slots, self._sums = {}, {}
-        return slots, sums
+        return slots, [entry for entry in sums if entry.columns]
