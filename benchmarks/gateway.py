@@ -79,9 +79,9 @@ def contestants(only: set[str]) -> Iterator[list[Contestant]]:
                 )
         port, pid = stack.enter_context(script("bare.py", str(upstream), core=SERVER_CORE))
         running.append(Contestant("bare proxy", port, pid))
-        gateway = stack.enter_context(whole_gateway(directory / "molt", upstream, SERVER_CORE))
-        if gateway is not None:
-            running.append(gateway)
+        running.append(
+            stack.enter_context(whole_gateway(directory / "molt", upstream, SERVER_CORE, LOAD_CORE))
+        )
         yield [c for c in running if not only or c.name in only]
 
 

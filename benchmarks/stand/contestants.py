@@ -59,7 +59,8 @@ class Contestant:
 @contextmanager
 def process(command: list[str], core: int) -> Iterator[subprocess.Popen[str]]:
     """A process pinned to one core, ended at exit."""
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE  # a gateway whose standard input ends takes itself for orphaned
+    running = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
     os.sched_setaffinity(running.pid, {core})
     try:
         yield running
