@@ -6,6 +6,7 @@ little traffic is found by a longer window, and one error in three requests neve
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -73,7 +74,7 @@ def look(
             union |= bitmap
         seen = max(0, start)
         edges = [max(0, start + round(i * size / FIFTHS)) for i in range(FIFTHS + 1)]
-        n, x = np.diff(upto_n[edges]).tolist(), np.diff(upto_x[edges]).tolist()
+        n, x = _between(upto_n, edges), _between(upto_x, edges)
         if any(n):
             windows.append(_window(size, n, x, union.bit_count(), limit, healthy, deff))
         if start <= 0:
@@ -86,6 +87,11 @@ def _running(counts: Ints) -> Ints:
     sums = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=sums[1:])
     return sums
+
+
+def _between(upto: Ints, edges: list[int]) -> list[int]:
+    """What lies between neighbouring edges."""
+    return [b - a for a, b in pairwise(upto[edges].tolist())]
 
 
 def _window(
