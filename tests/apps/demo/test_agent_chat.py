@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -327,6 +328,19 @@ def test_down_ends_the_process_without_a_word(start):
     assert agent.process.wait(timeout=10) == 70
     with pytest.raises(httpx.ConnectError):
         agent.chat("hello")
+
+
+def test_more_runs_than_it_can_work_on_are_refused_before_anything_is_done(start, tools):
+    agent = start(
+        "agent-chat", "--tools", f"{tools.url}/mcp", "--most-runs", "2", "--latency-ms", "300"
+    )
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: agent.chat("A latte", f"o{n}"), range(8)))
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert len(refused) >= 4
+    assert len(answers) - len(refused) >= 2
+    assert all(answer.headers["x-agent-actions"] == "none" for answer in refused)
+    assert agent.chat("A latte", "o9").status_code == 200
 
 
 def test_an_unknown_fault_is_refused_with_the_known_ones(agent, fault):

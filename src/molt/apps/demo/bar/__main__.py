@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         "--session-ttl", type=float, default=1800.0, help="seconds an idle conversation is kept"
     )
     agent.add_argument(
+        "--most-runs", type=int, default=64, help="worked on at once; more get a 503"
+    )
+    agent.add_argument(
         "--ignore-shadow", action="store_true", help="execute writes in shadow mode too"
     )
     agent.add_argument("--allow-faults", action="store_true", help="accept POST /_fault")
@@ -81,6 +84,7 @@ def _agent_chat(options: argparse.Namespace) -> None:
         version=options.version,
         latency_ms=options.latency_ms,
         session_ttl=options.session_ttl,
+        most_runs=options.most_runs,
         ignore_shadow=options.ignore_shadow,
         allow_faults=options.allow_faults,
     )

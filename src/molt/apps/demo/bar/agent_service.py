@@ -22,7 +22,7 @@ from molt.apps.demo.bar.agent_settings import AgentSettings
 from molt.apps.demo.bar.brain import Brain
 from molt.apps.demo.bar.dialects import Answer, Ask, BadRequest
 from molt.apps.demo.bar.faults import Faults
-from molt.apps.demo.bar.run import Run, RunClosed, ToolsUnreachable
+from molt.apps.demo.bar.run import Overloaded, Run, RunClosed, ToolsUnreachable
 from molt.apps.demo.bar.serving import Latency
 from molt.apps.demo.bar.sessions import Session, Sessions
 
@@ -41,6 +41,7 @@ class AgentService:
         self._shadow = Sessions(time.monotonic, settings.session_ttl)
         self._faults = Faults()
         self._numbers = itertools.count(1)
+        self._running = 0
 
     def app(self) -> ASGIApp:
         """The ASGI application; every answer carries x-agent-version."""
@@ -59,6 +60,7 @@ class AgentService:
             RunClosed: _closed,
             ToolsUnreachable: _broken,
             AgentRunError: _broken,
+            Overloaded: _overloaded,
         }
         app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         return Versioned(app, self._settings.version)
@@ -76,7 +78,8 @@ class AgentService:
         if (struck := await self._struck()) is not None:
             return struck
         session, run = self._begin(ask, request)
-        answer = await self._answer(ask, session, run)
+        async with self._place():
+            answer = await self._answer(ask, session, run)
         return Response(
             dialects.write_chat(answer), media_type="application/json", headers=run.headers()
         )
@@ -91,9 +94,10 @@ class AgentService:
             return struck
         session, run = self._begin(ask, request)
         number = f"{session.id}-{next(self._numbers)}"
-        if ask.stream:
-            return await self._streamed(ask, session, run, number)
-        answer = await self._answer(ask, session, run)
+        async with self._place():
+            if ask.stream:
+                return await self._streamed(ask, session, run, number)
+            answer = await self._answer(ask, session, run)
         body = dialects.write_completion(answer, number)
         return Response(body, media_type="application/json", headers=run.headers())
 
@@ -116,6 +120,20 @@ class AgentService:
                 item = await anext(pieces, None)
 
         return StreamingResponse(events(), media_type="text/event-stream", headers=run.headers())
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """A place among the runs that are worked on; raises `Overloaded` when all are taken.
+
+        To queue without bound would make every guest wait until nobody is served in time.
+        """
+        if self._running >= self._settings.most_runs:
+            raise Overloaded(f"{self._running} runs are being worked on; try again in a moment")
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
 
     def _begin(self, ask: Ask, request: Request) -> tuple[Session, Run]:
         """The conversation and the run. What was only tried in shadow is never remembered in live ones."""
@@ -220,6 +238,10 @@ async def _refuse(request: Request, error: Any) -> Response:
 
 async def _closed(request: Request, error: Exception) -> Response:
     return _failed(request, error, 409, "run_closed")
+
+
+async def _overloaded(request: Request, error: Exception) -> Response:
+    return _failed(request, error, 503, "overloaded")
 
 
 async def _broken(request: Request, error: Exception) -> Response:

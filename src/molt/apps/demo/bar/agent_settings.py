@@ -9,7 +9,8 @@ from molt.apps.demo.bar.dialects import MODEL
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """Settings of one agent-chat process; `latency_ms` is the median of a simulated delay.
+    """Settings of one agent-chat process; `latency_ms` is the median of a simulated delay,
+    `most_runs` how many requests are worked on at once; more are refused with 503.
 
     With `base_url` or `api_key` the agent asks that OpenAI-compatible endpoint for `model`;
     without, the offline model answers and no network is used.
@@ -19,6 +20,7 @@ class AgentSettings:
     version: str = "1"
     latency_ms: float = 30.0
     session_ttl: float = 1800.0
+    most_runs: int = 64
     ignore_shadow: bool = False
     allow_faults: bool = False
     base_url: str = ""
@@ -38,13 +40,14 @@ class AgentSettings:
         version: str,
         latency_ms: float,
         session_ttl: float,
+        most_runs: int,
         ignore_shadow: bool,
         allow_faults: bool,
         environ: Mapping[str, str] = os.environ,
     ) -> "AgentSettings":
         """Settings with the model endpoint from OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL."""
         return cls(
-            tools_url, version, latency_ms, session_ttl, ignore_shadow, allow_faults,
+            tools_url, version, latency_ms, session_ttl, most_runs, ignore_shadow, allow_faults,
             base_url=environ.get("OPENAI_BASE_URL", ""),
             api_key=environ.get("OPENAI_API_KEY", ""),
             model=environ.get("OPENAI_MODEL") or MODEL,

@@ -12,6 +12,10 @@ class RunClosed(Exception):
     """The run was ended from outside before the tool was executed; nothing more may be done in it."""
 
 
+class Overloaded(Exception):
+    """More runs are asked for than this process works on at once; nothing was done."""
+
+
 class ToolsUnreachable(Exception):
     """The tool server could not be reached; nothing is known about the last call."""
 
