@@ -218,7 +218,12 @@ class Molt:
     """`molt` against one server, with the token of a role."""
 
     def __init__(self, url: str) -> None:
-        self.environ: dict[str, str | None] = {"MOLT_URL": url, "MOLT_TOKEN": TOKENS["admin"]}
+        self.environ: dict[str, str | None] = {
+            "MOLT_URL": url,
+            "MOLT_TOKEN": TOKENS["admin"],
+            "MOLT_CONFIG": None,
+            "MOLT_DATA": None,
+        }
 
     def __call__(self, *args: object, stdin: str | bytes = "", **environ: str | None) -> Ran:
         result = CliRunner().invoke(

@@ -226,6 +226,9 @@ def test_the_url_comes_from_molt_yaml_when_nobody_says_it(
         f"api: {server.url.removeprefix('http://')}\n"
     )
     assert started("status", MOLT_URL=None).code == 0
+    (tmp_path / "molt.yaml").rename(tmp_path / "other.yaml")
+    assert started("status", MOLT_URL=None, MOLT_CONFIG="other.yaml").code == 0
+    assert started("status", MOLT_URL=None, MOLT_CONFIG="none.yaml").code == 2
 
 
 def test_a_url_that_is_none_is_a_usage_error(started: Molt):

@@ -1,19 +1,17 @@
 """The control API as the command line sees it: answers, or errors with what to do."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import httpx
 
+from molt.apps.cli.configured import api_url
 from molt.apps.cli.exits import TokenRefused, Unreachable
 from molt.core.errors import OperatorError, Refused, VersionConflict
 
 DEFAULT_URL: Final = "http://127.0.0.1:8081"
-CONFIG: Final = Path("molt.yaml")
 TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 LOCAL: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -21,18 +19,8 @@ State = dict[str, Any]
 
 
 def connect(url: str | None, token: str | None) -> "Api":
-    """A client of the control API at `url`, or where ./molt.yaml says it is."""
-    return Api((url or configured_url() or DEFAULT_URL).rstrip("/"), token)
-
-
-def configured_url() -> str | None:
-    """The URL of the control API by ./molt.yaml; None when there is no such file."""
-    if not CONFIG.is_file():
-        return None
-    from molt.apps.settings import load_settings
-
-    url = load_settings(CONFIG, os.environ).public_api
-    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    """A client of the control API at `url`, or where the configuration says it is."""
+    return Api((url or api_url() or DEFAULT_URL).rstrip("/"), token)
 
 
 class Api:

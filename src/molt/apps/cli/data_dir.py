@@ -1,12 +1,10 @@
 """Molt's data directory, read without a running Molt."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from molt.apps.cli.client import CONFIG
 from molt.core.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -16,15 +14,6 @@ T = TypeVar("T")
 
 DATABASE = "molt.db"
 AUDIT = "audit"
-
-
-def configured() -> Path:
-    """The data directory of ./molt.yaml, else ./molt-data."""
-    if not CONFIG.is_file():
-        return Path("molt-data")
-    from molt.apps.settings import load_settings
-
-    return load_settings(CONFIG, os.environ).data
 
 
 def part(folder: Path, name: str) -> Path:

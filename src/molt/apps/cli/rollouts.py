@@ -1,13 +1,13 @@
 """Commands that move a rollout: start, approve, promote, pause, resume, rollback, abort, note."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from molt.apps.cli import configured
 from molt.apps.cli.asking import confirm
-from molt.apps.cli.client import CONFIG, at, connect, pick
+from molt.apps.cli.client import at, connect, pick
 from molt.apps.cli.options import Expected, Json, Reason, Rollout, Token, Url, Yes
 from molt.apps.cli.show import changed
 
@@ -64,7 +64,7 @@ def start(
     is checked here first.
     """
     body: dict[str, Any] = {
-        **_plan(playbook or _configured_playbook()),
+        **_plan(playbook or configured.playbook()),
         "rollout": rollout,
         "salt": salt,
         "reason": reason,
@@ -82,14 +82,6 @@ def _plan(name_or_path: str) -> dict[str, str]:
         return {"playbook": name_or_path}
     load_playbook(name_or_path)
     return {"playbook_yaml": Path(name_or_path).read_text(encoding="utf-8-sig")}
-
-
-def _configured_playbook() -> str:
-    if not CONFIG.is_file():
-        return "wf-11"
-    from molt.apps.settings import load_settings
-
-    return load_settings(CONFIG, os.environ).playbook
 
 
 def approve(

@@ -8,7 +8,8 @@ import msgspec
 import typer
 
 from molt.apps.cli.asking import confirm
-from molt.apps.cli.data_dir import configured, with_store
+from molt.apps.cli.configured import data_dir
+from molt.apps.cli.data_dir import with_store
 from molt.apps.cli.options import Json, Yes
 from molt.apps.cli.show import moment, print_json, print_table
 from molt.core.errors import OperatorError
@@ -73,7 +74,7 @@ def add(
     token = new_token()
     until = now + expires if expires else None
     kept = ApiToken(name, role, token_hash(token), now, until)
-    with_store(directory or configured(), lambda store: store.tokens.add(kept))
+    with_store(directory or data_dir(), lambda store: store.tokens.add(kept))
     if as_json:
         print_json({"name": name, "role": role, "expires_at": until, "token": token})
         return
@@ -84,7 +85,7 @@ def add(
 def list_tokens(directory: Directory = None, as_json: Json = False) -> None:
     """List the tokens, by name: never the tokens themselves."""
     now = datetime.now(UTC)
-    kept = with_store(directory or configured(), lambda store: store.tokens.list())
+    kept = with_store(directory or data_dir(), lambda store: store.tokens.list())
     rows = [_shown(token, now) for token in kept]
     if as_json:
         print_json(rows)
@@ -110,7 +111,7 @@ def revoke(
     name: Name, directory: Directory = None, yes: Yes = False, as_json: Json = False
 ) -> None:
     """End a token now."""
-    folder = directory or configured()
+    folder = directory or data_dir()
     known = with_store(folder, lambda store: store.tokens.list())
     live = [t.name for t in known if t.live(datetime.now(UTC))]
     if name not in live:
