@@ -314,3 +314,16 @@ async def test_a_read_whose_caller_is_cancelled_gives_its_connection_back(tmp_pa
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         assert list(await store.load("r1")) == []
+
+
+async def test_closing_waits_for_a_write_that_is_under_way(tmp_path):
+    store = await SqlStore.open(tmp_path / "molt.db")
+    writes = [asyncio.create_task(store.ingest(batch(n, keys=20))) for n in range(1, 6)]
+    await asyncio.sleep(0)
+    for write in writes:
+        write.cancel()
+    await asyncio.gather(*writes, return_exceptions=True)
+    await store.close()
+
+    async with await SqlStore.open(tmp_path / "molt.db") as again:
+        assert len(await again.slots("r1")) == 5

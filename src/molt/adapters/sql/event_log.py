@@ -1,7 +1,6 @@
 """The event logs, in two tables: one row per log, one row per record."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -53,34 +52,14 @@ class EventLog:
                 raise await _conflict(connection, rollout, log.version, expected_version)
             rows = chained(log, events)
             if rows:
-                await self._advance(connection, rollout, log, rows[-1], events[0])
+                end = {"rollout": rollout, "version": rows[-1].seq, "hash": rows[-1].hash}
+                await connection.execute(
+                    self._db.upserts.keep_log, {**end, "opened_at": events[0].at}
+                )
                 await connection.execute(
                     q.ADD_EVENT, [{"rollout": rollout, **row._asdict()} for row in rows]
                 )
         return [Recorded(row.seq, event, row.hash) for row, event in zip(rows, events, strict=True)]
-
-    async def _advance(
-        self, connection: AsyncConnection, rollout: str, log: Log, last: Row, first: AnyEvent
-    ) -> None:
-        """Move the end of the log; of two writers at once, one finds that it has moved already."""
-        if log.version:
-            step: dict[str, Any] = {
-                "of": rollout,
-                "expected": log.version,
-                "new_version": last.seq,
-                "new_hash": last.hash,
-            }
-            moved = await connection.execute(q.ADVANCE_LOG, step)
-        else:
-            opened = {
-                "rollout": rollout,
-                "opened_at": first.at,
-                "version": last.seq,
-                "hash": last.hash,
-            }
-            moved = await connection.execute(self._db.upserts.open_log, opened)
-        if moved.rowcount != 1:
-            raise VersionConflict(f"Rollout {rollout} was changed at the same time. Look again")
 
     @settled
     async def verify_events(self) -> BrokenRecord | None:

@@ -56,11 +56,6 @@ LOGS: Final = select(s.logs.c.rollout, s.logs.c.version, s.logs.c.hash).order_by
     s.logs.c.opened_at, s.logs.c.rollout
 )
 LOG: Final = select(s.logs.c.version, s.logs.c.hash).where(s.logs.c.rollout == bindparam("rollout"))
-ADVANCE_LOG: Final = (
-    update(s.logs)
-    .where(s.logs.c.rollout == bindparam("of"), s.logs.c.version == bindparam("expected"))
-    .values(version=bindparam("new_version"), hash=bindparam("new_hash"))
-)
 EVENTS: Final = (
     select(s.events.c.seq, s.events.c.body, s.events.c.hash)
     .where(s.events.c.rollout == bindparam("rollout"), s.events.c.seq > bindparam("after"))
@@ -183,7 +178,7 @@ class Upserts:
     """The statements that the dialect has a say in."""
 
     def __init__(self, upsert: Upsert) -> None:
-        self.open_log = upsert(s.logs)
+        self.keep_log = upsert(s.logs, replace=("version", "hash"))
         self.add_batch = upsert(s.batches).from_select(
             ["gateway", "sequence", "received_at"], _UNSEEN_BATCH
         )
