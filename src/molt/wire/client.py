@@ -104,9 +104,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = False
         self._stuck = False
         self._parser = HttpResponseParser(self)
-        self._clear()
-
-    def _clear(self) -> None:
         self.status = 0
         self.length = UNTIL_CLOSE
         self.headers: list[bytes] = []
@@ -118,10 +115,13 @@ class UpstreamConnection(asyncio.Protocol):
     def begin(self, owner: Receiver, data: bytes) -> None:
         """Send a request's first bytes for `owner`, who gets the answer."""
         if self.used:
-            self._clear()
-        if self._stuck:
-            self._stuck = False
-            self._parser = HttpResponseParser(self)
+            self.status = self.head_size = self._from = 0
+            self.length = UNTIL_CLOSE
+            self.body = []
+            self.head_done = self.complete = False
+            if self._stuck:
+                self._stuck = False
+                self._parser = HttpResponseParser(self)
         self.used += 1
         self.owner = owner
         self.write(data)
@@ -131,7 +131,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.owner = None
         usable = reusable and self.complete and self.keep_alive and not self.broken
         if usable and not self.transport.is_closing():
-            self.resume()
+            if self._paused:
+                self.resume()
             self.upstream.park(self)
         else:
             self.transport.abort()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from molt.wire.client import UpstreamConnection
 from molt.wire.exchange import Exchange, Forward, Outcome
 from molt.wire.messages import STATUS_LINES, chunk, status_line
-from molt.wire.usage import Reader
+from molt.wire.usage import Reader, fed
 
 if TYPE_CHECKING:
     from molt.wire.server import UserConnection
@@ -43,35 +43,30 @@ class Delivery(Exchange):
             self._reader = user.front.edge.answered(self, conn.status, conn.headers)
         except Exception:
             _log.exception("edge.answered failed")
-        framing = self._framing(conn)
+        status, length = conn.status, conn.length
+        if length >= 0 and status != 204:
+            framing = b"content-length: %d\r\n" % length
+        else:
+            framing = self._framing(conn)
         if self._reader is not None:
-            for piece in body:
-                self._reader.feed(piece)
+            self._reader = fed(self._reader, body)
         if body and self._chunked:
             body = [chunk(b"".join(body))]
-        assert self.plan is not None
-        data = b"".join(
-            (
-                STATUS_LINES.get(conn.status) or status_line(conn.status),
-                *conn.headers,
-                self.plan.answer_headers,
-                framing,
-                self._connection_line(),
-                *body,
-            )
-        )
+        if self.keep_alive and self.request_done and not user.front.draining and not self.http10:
+            end = b"\r\n"
+        else:
+            end = self._connection_line()
+        line = STATUS_LINES.get(status) or status_line(status)
+        extra = cast("Forward", self.plan).answer_headers
+        data = b"".join((line, *conn.headers, extra, framing, end, *body))
         self.bytes_out += len(data)
         user.write(data)
         self._after_piece(conn, now)
 
     def _framing(self, conn: UpstreamConnection) -> bytes:
-        length = conn.length
-        if conn.status == 204:
-            return b""
-        if length >= 0:
-            return b"content-length: %d\r\n" % length
+        """The framing line of an answer without a length, or b"" where there is none."""
         if conn.complete:
-            if self.method == b"HEAD" or conn.status == 304:
+            if self.method == b"HEAD" or conn.status in {204, 304}:
                 return b""
             return b"content-length: %d\r\n" % sum(map(len, conn.body))
         if self.http10:
@@ -93,7 +88,7 @@ class Delivery(Exchange):
         data = b"".join(conn.body)
         if data:
             if self._reader is not None:
-                self._reader.feed(data)
+                self._reader = fed(self._reader, conn.body)
             if self._chunked:
                 data = chunk(data)
         if conn.complete and self._chunked:

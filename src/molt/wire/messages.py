@@ -49,13 +49,13 @@ def request_headers(exchange: Exchange, plan: Forward) -> bytes:
     return block
 
 
-def request_head(exchange: Exchange, upstream: Upstream, *lines: bytes) -> tuple[bytes, ...]:
-    """The parts of a request head for `upstream`, without the empty line that ends it."""
+def request_head(exchange: Exchange, upstream: Upstream) -> tuple[bytes, ...]:
+    """The parts of the first two lines of a request to `upstream`."""
     host = upstream.authority if upstream.own_host or not exchange.host else exchange.host
     target = exchange.target
     if upstream.prefix and target != b"*":
         target = upstream.prefix + target
-    return (exchange.method, b" ", target, b" HTTP/1.1\r\nhost: ", host, b"\r\n", *lines)
+    return (exchange.method, b" ", target, b" HTTP/1.1\r\nhost: ", host, b"\r\n")
 
 
 def whole_body(exchange: Exchange, length: int) -> bytes:

@@ -12,7 +12,7 @@ from molt.wire.client import UpstreamConnection
 from molt.wire.exchange import IDEMPOTENT, Edge, Exchange, Forward, Outcome
 from molt.wire.messages import request_head, whole_body
 from molt.wire.upstream import Dial
-from molt.wire.usage import Reader
+from molt.wire.usage import Reader, fed
 
 if TYPE_CHECKING:
     from molt.wire.front import Limits
@@ -51,8 +51,10 @@ class Mirrors:
         if not whole or len(self.in_flight) > self._limit:
             copy.finish("mirror_dropped")
             return
-        head = request_head(copy, plan.mirror, relay.lines, relay.forwarded, plan.mirror_headers)
-        copy.data = b"".join((*head, whole_body(copy, relay.length), *relay.chunks))
+        head = request_head(copy, plan.mirror)
+        lines = (relay.lines, relay.forwarded, plan.mirror_headers)
+        framing = whole_body(copy, relay.length)
+        copy.data = b"".join((*head, *lines, framing, *relay.chunks))
         copy.timeout = plan.mirror.answer_timeout
         conn = plan.mirror.take()
         if conn is None:
@@ -97,10 +99,9 @@ class Copy(Exchange):
                 self.reader = self.mirrors.edge.answered(self, conn.status, conn.headers)
             except Exception:
                 _log.exception("edge.answered failed")
-        for piece in conn.body:
-            self.bytes_out += len(piece)
-            if self.reader is not None:
-                self.reader.feed(piece)
+        self.bytes_out += sum(map(len, conn.body))
+        if self.reader is not None:
+            self.reader = fed(self.reader, conn.body)
         conn.body = []
         if conn.complete:
             self.conn = None

@@ -26,6 +26,7 @@ from molt.wire.messages import is_host, split_absolute
 from molt.wire.relay import Relay
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
+_SLASH: Final = ord("/")
 _MERGED: Final = b", "
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class RequestReader(asyncio.Protocol):
         "_deaf",
         "_fed",
         "_forwarded",
+        "_host",
+        "_host_line",
         "_incoming",
         "_last",
         "_left",
@@ -71,7 +74,8 @@ class RequestReader(asyncio.Protocol):
         self._incoming: Relay | None = None
         self._chunks = ChunkDecoder()
         self._peer = ""
-        self._proto = self._forwarded = b""
+        self._proto = self._forwarded = self._host_line = b""
+        self._host: bytes | None = None
         self._parser = HttpRequestParser(self)
 
     def _arrived(self, relay: Relay) -> None:
@@ -92,16 +96,20 @@ class RequestReader(asyncio.Protocol):
             data = self._partial + data
             self._partial = b""
         while data and not (self._deaf or self._last):
-            if data[:2] == b"\r\n":
+            end = data.find(_END_OF_HEAD) + 4
+            if data[0] == 13 and data[:2] == b"\r\n":
                 data = data[2:]  # an empty line before a request means nothing
                 self._fed = 0
-                continue
-            end = data.find(_END_OF_HEAD) + 4
-            if end == 3:
+            elif end == 3:
                 self._hold(data)
                 return
-            head, data = data[:end], data[end:]
-            data = self._read_body(self._read_head(head), data)
+            else:
+                relay = self._read_head(data[:end])
+                data = data[end:]
+                if self._left or relay.length == CHUNKED:
+                    data = self._read_body(relay, data)
+                else:
+                    self._complete(relay)
 
     def _hold(self, data: bytes) -> None:
         """Keep the beginning of a head, unless it is wrong already."""
@@ -115,15 +123,14 @@ class RequestReader(asyncio.Protocol):
         """Feed a relay its body; what is left of `data` belongs to the next request."""
         if relay.length == CHUNKED:
             data = self._read_chunks(relay, data)
-        elif self._left:
+        elif data:
             piece = data if len(data) <= self._left else data[: self._left]
             data = data[len(piece) :]
             self._left -= len(piece)
-            if piece:
-                self._check(piece)
-                relay.feed(piece)
-        if self._incoming is not None and self._left == 0 and relay.length != CHUNKED:
-            self._complete(relay)
+            self._check(piece)
+            relay.feed(piece)
+            if not self._left and self._incoming is not None:
+                self._complete(relay)
         return data
 
     def _read_chunks(self, relay: Relay, data: bytes) -> bytes:
@@ -148,8 +155,10 @@ class RequestReader(asyncio.Protocol):
         self._agreed = False
         self._incoming = None
         self._last = not relay.keep_alive
-        relay.end()
-        if not relay.begun:
+        if relay.begun:
+            relay.end()
+        else:
+            relay.request_done = True
             self._arrived(relay)
 
     def _check(self, data: bytes) -> None:
@@ -212,14 +221,15 @@ class RequestReader(asyncio.Protocol):
             relay.http10 = True
             relay.keep_alive = False
         host = special.get(b"host")
-        if host is not None and is_host(host):
+        if host is None or host is not self._host:
+            self._check_host(relay, host)
+        else:
             relay.host = host
-        elif host is not None or not relay.http10:
-            raise Refused(400, "there must be one Host header, naming one host")
-        if (connection := special.get(b"connection")) is not None:
+        connection = special.get(b"connection")
+        if connection is not None and (relay.http10 or connection != b"keep-alive"):
             _persistence(relay, connection.lower())
         target = relay.target
-        if not target.startswith(b"/") or b"#" in target:
+        if target[0] != _SLASH or b"#" in target:
             _check_target(relay)
         if b"content-length" in special:
             self._check_length(relay, special[b"content-length"])
@@ -227,10 +237,21 @@ class RequestReader(asyncio.Protocol):
             self._check_encoding(relay, special[b"transfer-encoding"])
         if b"expect" in special:
             _check_expectation(relay, special[b"expect"])
-        if special.keys().isdisjoint(FORWARDED):
-            relay.forwarded = self._forwarded + relay.host + b"\r\n" if self._forwarded else b""
+        if relay.host is host and special.keys().isdisjoint(FORWARDED):
+            relay.forwarded = self._host_line
         else:
             self._name_client(relay, special)
+
+    def _check_host(self, relay: Relay, host: bytes | None) -> None:
+        """A connection mostly asks for one host: it is checked once, by the identity of its bytes."""
+        if host is None:
+            if not relay.http10:
+                raise Refused(400, "there must be a Host header")
+            return
+        if not is_host(host):
+            raise Refused(400, "there must be one Host header, naming one host")
+        relay.host = self._host = host
+        self._host_line = self._forwarded + host + b"\r\n" if self._forwarded else b""
 
     def _check_length(self, relay: Relay, value: bytes) -> None:
         relay.length = int(value)
@@ -246,7 +267,7 @@ class RequestReader(asyncio.Protocol):
 
     def _name_client(self, relay: Relay, special: dict[bytes, bytes]) -> None:
         relay.forwarded_for = seen = special.get(b"x-forwarded-for")
-        if self.front.forwarded != "append":
+        if self.front.forwarded != "append" or special.keys().isdisjoint(FORWARDED):
             relay.forwarded = self._forwarded + relay.host + b"\r\n" if self._forwarded else b""
             return
         peer = self._peer.encode()

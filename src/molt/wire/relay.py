@@ -89,10 +89,8 @@ class Relay(Delivery):
             self._upload(data)
 
     def end(self) -> None:
-        """The request's body is whole."""
+        """The body of a request that has begun is whole."""
         self.request_done = True
-        if not self.begun:
-            return
         if self.plan is None:
             self._decide()
             return
@@ -203,13 +201,15 @@ class Relay(Delivery):
         """Send the request, or what has come of it."""
         self._dial = None
         self._conn = conn
-        head = request_head(self, conn.upstream, self.lines, self.forwarded, self._extra)
+        head = request_head(self, conn.upstream)
+        lines = (self.lines, self.forwarded, self._extra)
         if self.request_done:
-            conn.begin(self, b"".join((*head, whole_body(self, self.length), *self.chunks)))
+            framing = whole_body(self, self.length)
+            conn.begin(self, b"".join((*head, *lines, framing, *self.chunks)))
             conn.deadline = time.monotonic() + self._patience()
         else:
             conn.deadline = NEVER
-            conn.begin(self, b"".join((*head, *self._begun_body())))
+            conn.begin(self, b"".join((*head, *lines, *self._begun_body())))
             self.user.release_reading()
         if not self._retain:
             self.chunks = []

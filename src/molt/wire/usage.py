@@ -4,6 +4,7 @@ Reads OpenAI's chat completions and responses, Anthropic's messages and the `age
 JSON and as server-sent events. What cannot be read is `unknown`, never zero.
 """
 
+import logging
 import zlib
 from typing import Final, Literal, Protocol
 
@@ -14,6 +15,7 @@ from molt.wire.sse import EventReader
 MAX_JSON: Final = 1024 * 1024
 """Bytes of a JSON answer that are held to be read; longer ones are unknown."""
 _MAX_INFLATED: Final = 16 * 1024 * 1024
+_log = logging.getLogger(__name__)
 _STEP: Final = 64 * 1024
 
 
@@ -43,6 +45,17 @@ class Reader(Protocol):
     def finish(self) -> Usage:
         """What was found; called once, also when the answer was cut."""
         ...
+
+
+def fed(reader: Reader, pieces: list[bytes]) -> Reader | None:
+    """The reader after `pieces`, or None if it failed: an answer never fails because of it."""
+    try:
+        for piece in pieces:
+            reader.feed(piece)
+    except Exception:
+        _log.exception("reading usage failed")
+        return None
+    return reader
 
 
 def usage_reader(
