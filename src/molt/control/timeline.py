@@ -17,6 +17,8 @@ from molt.core.rollout import Incident, Rollout
 
 BEFORE = timedelta(hours=24)
 
+HIDDEN = frozenset({"at", "by", "playbook", "rulings", "salt", "statistics_salt"})
+
 
 def timeline(rollout: Rollout, incident: Incident, events: Sequence[AnyEvent]) -> str:
     """The page of `incident`, from the rollout's log."""
@@ -72,9 +74,14 @@ def _detail(event: AnyEvent) -> str:
             return event.cause
         case _:
             fields = msgspec.structs.asdict(event)
-            for name in ("at", "by", "playbook", "rulings"):
-                fields.pop(name, None)
-            return ", ".join(f"{k}={v}" for k, v in fields.items() if v not in ("", None, ()))
+            shown = (
+                (k, v) for k, v in fields.items() if k not in HIDDEN and v not in ("", None, ())
+            )
+            return ", ".join(f"{k} {_plain(v)}" for k, v in shown)
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _json(value: object) -> str:

@@ -8,6 +8,7 @@ from molt.core.assignment import CANDIDATE, CONTROL
 from molt.core.book import Book
 from molt.core.evidence import LIVE, SHADOW, Mode
 from molt.core.playbook import PhasePlan, Playbook, Step
+from molt.core.quantities import show_duration
 from molt.core.rollout import Phase, Rollout
 
 
@@ -75,11 +76,12 @@ class Scene(NamedTuple):
         if candidate:
             return None
         if not control:
-            return f"no request of either arm was seen for {length}"
+            return f"no request of either arm was seen for {show_duration(length)}"
         share = self._candidate_share()
         expected = control * share / (1 - share) if share < 1 else float(control)
         if expected >= DUE:
-            return f"no candidate request for {length}, although about {expected:.0f} were due"
+            span = show_duration(length)
+            return f"no candidate request for {span}, although about {expected:.0f} were due"
         return None
 
     def _candidate_share(self) -> float:

@@ -28,7 +28,7 @@ class Parts(NamedTuple):
     audit_dir: Path
     gateway_key: str
     hash_subject: Callable[[str], str]
-    verify_run: Callable[[str], Any]
+    verify_run: Callable[[str, float], Any]
     cost: Cost
 
 

@@ -119,6 +119,10 @@ async def _play(options: Any, keep: bool, as_json: bool) -> dict[str, Any]:
         await stage.close()
 
 
+HINT_LINES = 12
+"""Lines of the terminal that are kept for guests, news and the commands to try."""
+
+
 class Screen:
     """The rollout, live in a terminal; without one, a line for each change."""
 
@@ -148,7 +152,14 @@ class Screen:
 
         guests = Text(_guests(show), style="bold")
         news = Text("\n".join(show.news[-3:]), style="cyan")
-        self._live.update(Group(rollout_panel(show.state), guests, news, Text(self.hints, "dim")))
+        self._live.update(
+            Group(
+                rollout_panel(show.state, self._console.height - HINT_LINES),
+                guests,
+                news,
+                Text(self.hints, "dim"),
+            )
+        )
 
     def _lines(self, show: Any) -> None:
         state = show.state

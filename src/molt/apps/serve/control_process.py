@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from molt.control.procedure import Procedure
 from molt.control.rollbacks import Rollbacks
 from molt.core.errors import MoltError
 from molt.core.events import Recorded
+from molt.core.evidence import Head
 from molt.gateway.tokens import verify
 
 log = structlog.get_logger(__name__)
@@ -58,6 +59,7 @@ class ControlProcess:
         self.clock = SystemClock()
         self.hub = Hub(self.clock)
         self._tasks: list[asyncio.Task[Any]] = []
+        self._kept_head: Head | None = None
 
     async def open(self) -> tuple[uvicorn.Config, str | None]:
         """Open the stores and start the loops; the server's config, and the first token if it is
@@ -132,6 +134,8 @@ class ControlProcess:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.controller.close()
+        with contextlib.suppress(MoltError, OSError):  # the store is away: heads lag, that is all
+            await self._flush()
         self.audit.close()
         await self.store.close()
 
@@ -172,15 +176,18 @@ class ControlProcess:
         send_evidence(self.hub, self.controller)
 
     async def _flush(self) -> None:
+        """Write the audit log on, and keep its head apart whenever it has moved."""
         self.audit.flush()
+        head = self.audit.head()
+        if head != self._kept_head:
+            await self.store.save_heads([head])
+            self._kept_head = head
 
     async def _anchor(self) -> None:
-        """Put the heads of all chains into control's own chain, and control's head apart."""
+        """Put the heads of all chains into control's own chain."""
         heads = await self.store.heads()
         anchored = {name: {"seq": h.seq, "hash": h.hash} for name, h in heads.items()}
         self.audit.append({"at": self.clock.now(), "kind": "heads", "heads": anchored})
-        self.audit.flush()
-        await self.store.save_heads([self.audit.head()])
 
     def _audit_records(self, rollout: str, records: Sequence[Recorded]) -> None:
         for record in records:
@@ -247,9 +254,10 @@ class _Server(uvicorn.Server):
         self.should_exit = True
         self.force_exit = True
 
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
         """The process has its own handlers."""
-        return contextlib.nullcontext()
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
