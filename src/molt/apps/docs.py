@@ -271,11 +271,58 @@ def api_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def cli_page() -> str:
+    """The command line, from its own help."""
+    import typer
+    from typer.main import get_command
+
+    from molt.apps.cli.app import app
+    from molt.apps.cli.exits import MEANINGS
+
+    lines = [
+        NOTE,
+        "# Command line",
+        "",
+        "`molt COMMAND --help` says more. Commands that talk to a running Molt take `--url` and "
+        "`--token`, or `MOLT_URL` and `MOLT_TOKEN`; `--rollout` may be left out when there is one.",
+        "",
+        "## Exit codes",
+        "",
+        "| code | meaning |",
+        "| --- | --- |",
+        *[f"| {code} | {_cell(text)} |" for code, text in MEANINGS.items()],
+        "",
+    ]
+    root: Any = get_command(app)
+    context = typer.Context(root, info_name="molt")
+    for name in root.list_commands(context):
+        _, command, _ = root.resolve_command(context, [name])
+        lines += _command_lines(f"molt {name}", command, context)
+    return "\n".join(lines)
+
+
+def _command_lines(name: str, command: Any, parent: Any) -> list[str]:
+    if hasattr(command, "commands"):
+        return [
+            line
+            for inner, one in command.commands.items()
+            for line in _command_lines(f"{name} {inner}", one, parent)
+        ]
+    rows = [
+        f"| `{' '.join(p.opts)}` | {_cell(getattr(p, 'help', None) or '')} |"
+        for p in command.params
+        if p.name != "help"
+    ]
+    table_lines = ["| option | what |", "| --- | --- |", *rows, ""] if rows else []
+    return [f"## `{name}`", "", " ".join((command.help or "").split()), "", *table_lines]
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "playbook.md": playbook_page,
     "configuration.md": configuration_page,
     "states.md": states_page,
     "api.md": api_page,
+    "cli.md": cli_page,
 }
 
 
