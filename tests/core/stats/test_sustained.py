@@ -1,6 +1,7 @@
 """Engine D: "rate above X for D" on ten-second slots."""
 
 import math
+from time import process_time
 from timeit import repeat
 
 import numpy as np
@@ -178,7 +179,9 @@ def test_four_thousand_slots_take_less_than_a_millisecond():
     rng = np.random.default_rng(1)
     n = rng.poisson(10, 4000)
     history = slots(n, rng.binomial(n, 0.2))
-    assert min(repeat(lambda: watched(*history), number=20, repeat=5)) / 20 < 1e-3
+    assert (
+        min(repeat(lambda: watched(*history), number=20, repeat=5, timer=process_time)) / 20 < 1e-3
+    )
 
 
 def test_chance_is_the_smaller_of_the_two_tails():
