@@ -38,7 +38,17 @@ from molt.core.playbook import (
 )
 from molt.core.quantities import show_duration, show_fraction
 from molt.core.scene import Scene
-from molt.core.stats import bernoulli, equivalence, evalue, latency, power, ratio, srm
+from molt.core.stats import (
+    bernoulli,
+    cost,
+    equivalence,
+    evalue,
+    exposure,
+    latency,
+    power,
+    ratio,
+    srm,
+)
 from molt.core.stats.ratio import Stratum
 
 
@@ -149,7 +159,8 @@ def _latency_stable(scene: Scene, gate: LatencyStableGate) -> list[Ruling]:
         return [Ruling(name, "wait", "control's median was not known when the step began")]
     epoch = scene.rollout.epoch
     histogram = scene.book.latency([epoch], CONTROL, LIVE)
-    margin = latency.share_of_slowdown(histogram, gate.within)
+    share = latency.share_of_slowdown(histogram, gate.within)
+    margin = None if share is None else max(share, SMALLEST_MARGIN)
     d = ratio.difference([_stratum(scene, epoch, [over(cut)], [REQUESTS])], binary=True)
     if d is None or not margin:
         return [Ruling(name, "wait", "too few requests on both arms")]
@@ -162,6 +173,10 @@ def _latency_stable(scene: Scene, gate: LatencyStableGate) -> list[Ruling]:
     return [_one_sided(name, e.below_upper, e.outside, d.estimate, gate.alpha, shown, numbers)]
 
 
+SMALLEST_MARGIN: Final = 0.02
+"""Of the share slower than the median: where the median lies in a gap, +10% moves nothing."""
+
+
 def _one_sided(
     name: str,
     passing: float,
@@ -172,7 +187,7 @@ def _one_sided(
     numbers: dict[str, Any],
 ) -> Ruling:
     """Faster is no reason to stay: only the slow side must be refuted, and only it fails."""
-    if estimate > 0 and outside >= -math.log(alpha):
+    if estimate > 0 and outside >= math.log(2 / alpha):
         return Ruling(name, "fail", f"{shown}; proven slower", numbers)
     if passing >= -math.log(alpha):
         return Ruling(name, "pass", f"{shown}; within the margin", numbers)
@@ -329,25 +344,35 @@ def _stable(scene: Scene, gate: StableGate) -> list[Ruling]:
     return [Ruling(name, verdict, f"{shown}; {words[verdict]}", numbers)]
 
 
+def exposures(rows: Sequence[Stratum]) -> list[exposure.Exposure]:
+    """Events and exposure of both arms, a row for each stratum."""
+    return [
+        exposure.Exposure(
+            candidate_events=float(row.candidate_y.sum()),
+            candidate=float(row.candidate_n.sum()),
+            control_events=float(row.control_y.sum()),
+            control=float(row.control_n.sum()),
+        )
+        for row in rows
+    ]
+
+
 def _unchanged(scene: Scene, gate: UnchangedGate) -> list[Ruling]:
-    """Engine C on the candidate's part of all events, by exposure."""
+    """Engine C on the candidate's part of the events of each epoch, by exposure."""
     name, metric = f"unchanged:{gate.metric}", scene.playbook.metrics[gate.metric]
-    rows = strata(scene, metric)
-    exposed = sum(float(s.candidate_n.sum()) for s in rows)
-    others = sum(float(s.control_n.sum()) for s in rows)
+    rows = exposures(strata(scene, metric))
+    exposed, others = sum(r.candidate for r in rows), sum(r.control for r in rows)
     if not exposed or not others:
         return [Ruling(name, "wait", "nothing seen on both arms yet")]
-    mine = sum(float(s.candidate_y.sum()) for s in rows)
-    theirs = sum(float(s.control_y.sum()) for s in rows)
-    fail_at = bernoulli.share_under_ratio(exposed, others, gate.fail_ratio)
-    pass_at = bernoulli.share_under_ratio(exposed, others, gate.pass_ratio)
+    mine = sum(r.candidate_events for r in rows)
+    theirs = sum(r.control_events for r in rows)
     numbers: dict[str, Any] = {
         "candidate_events": int(mine),
         "control_events": int(theirs),
         "candidate_exposure": exposed,
         "control_exposure": others,
-        "log_e_above": bernoulli.log_e_above(mine, mine + theirs, fail_at),
-        "log_e_below": bernoulli.log_e_below(mine, mine + theirs, pass_at),
+        "log_e_above": exposure.log_e_ratio_above(rows, gate.fail_ratio),
+        "log_e_below": exposure.log_e_ratio_below(rows, gate.pass_ratio),
     }
     shown = (
         f"{metric.title or gate.metric}: {int(mine)} in {exposed:.0f} "
@@ -413,9 +438,8 @@ def _cost(scene: Scene, gate: CostGate) -> list[Ruling]:
     if measured is None or measured.n < MIN_PRICED:
         seen = int(n.sum())
         return [Ruling(name, "wait", f"cost is known of {seen} requests, {MIN_PRICED} are needed")]
-    low, high = evalue.interval(
-        measured.estimate, measured.variance, HARM_TAU * measured.estimate, gate.alpha
-    )
+    y = scene.book.sums(epoch, CANDIDATE, scene.mode, [COST])
+    low, high = cost.interval(n, y, alpha=gate.alpha) or (0.0, math.inf)
     numbers = {
         "per_1000": 1000 * measured.estimate,
         "low": 1000 * low,

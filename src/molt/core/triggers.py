@@ -25,7 +25,7 @@ from molt.core.playbook import (
 )
 from molt.core.quantities import show_duration, show_fraction
 from molt.core.scene import Scene
-from molt.core.stats import bernoulli, cost, sustained
+from molt.core.stats import cost, exposure, sustained
 
 HEALTHY_SLOW: Final = 0.02
 """The share of requests over a latency limit that still counts as healthy."""
@@ -73,10 +73,10 @@ def _sustained(
         healthy=healthy,
     )
     span = show_duration(trigger.for_)
-    if not windows:
+    if not windows or sustained.blind(series.requests, duration=duration):
         return Ruling(name, "wait", f"no candidate request within {span}")
     literal = sustained.literal(series.requests, series.events, duration=duration, limit=limit)
-    shown = max(windows, key=lambda w: (w.fires, -w.slots))
+    shown = sustained.fired(windows) or windows[0]
     numbers: dict[str, Any] = {
         "rate": shown.rate,
         "limit": limit,
@@ -174,19 +174,16 @@ def _complaints(scene: Scene, t: ComplaintsTrigger) -> Ruling:
     if scene.rollout.window_since is not None:
         since = max(since, scene.rollout.window_since)
     count = scene.book.outcomes_since(t.outcome, since, CANDIDATE)
-    mine, theirs = (float(_over_epochs(scene, a, t.outcome).sum()) for a in (CANDIDATE, CONTROL))
-    exposed, others = (_exposure(scene, arm) for arm in (CANDIDATE, CONTROL))
-    log_e = 0.0
-    if exposed and others:
-        p0 = bernoulli.share_under_ratio(exposed, others, t.ratio)
-        log_e = bernoulli.log_e_above(mine, mine + theirs, p0)
+    rows = [_complained(scene, t.outcome, epoch) for epoch in scene.window_epochs]
+    mine, theirs = sum(r.candidate_events for r in rows), sum(r.control_events for r in rows)
+    log_e = exposure.log_e_ratio_above(rows, t.ratio)
     numbers = {
         "count": count,
         "limit": t.above,
         "candidate": int(mine),
         "control": int(theirs),
-        "candidate_requests": exposed,
-        "control_requests": others,
+        "candidate_requests": sum(r.candidate for r in rows),
+        "control_requests": sum(r.control for r in rows),
         "log_e_more_than_control": log_e,
     }
     text = f"{count} complaints in {show_duration(t.within)}, limit {t.above}"
@@ -198,9 +195,13 @@ def _complaints(scene: Scene, t: ComplaintsTrigger) -> Ruling:
     return Ruling("complaints", "pass", text, numbers)
 
 
-def _exposure(scene: Scene, arm: Arm) -> float:
-    """Live requests of an arm: complaints in shadow are control's."""
-    return sum(float(scene.book.sums(e, arm, LIVE, [REQUESTS]).sum()) for e in scene.window_epochs)
+def _complained(scene: Scene, kind: str, epoch: int) -> exposure.Exposure:
+    """Complaints and live requests of one epoch; complaints in shadow are control's."""
+    (mine, asked), (theirs, others) = (
+        [float(scene.book.sums(epoch, arm, LIVE, [c]).sum()) for c in (kind, REQUESTS)]
+        for arm in (CANDIDATE, CONTROL)
+    )
+    return exposure.Exposure(mine, asked, theirs, others)
 
 
 _RULES: Final[dict[type[Trigger], Callable[[Scene, Any], Ruling]]] = {
