@@ -528,6 +528,16 @@ async def test_when_the_edge_fails_the_rescue_plan_serves_the_user(stand):
     assert edge.records[0].outcome == "ok"
 
 
+async def test_the_edge_reads_the_first_of_several_headers(stand):
+    _, edge = await stand.front()
+    client = await stand.client()
+    client.send("GET / HTTP/1.1\r\nHost: bar\r\nX-User: one\r\nx-user: two\r\nX-B: X-User\r\n\r\n")
+    await client.answer()
+    (record,) = edge.records
+    names = (b"x-user", b"host", b"x-b", b"x-c", b"x-forwarded-for", b"one")
+    assert [record.header(name) for name in names] == [b"one", b"bar", b"X-User", None, None, None]
+
+
 async def test_an_answer_made_by_the_edge_is_sent_and_recorded(stand):
     service, edge = await stand.front()
     edge.plan = Answer(429, b'{"a":1}', b"content-type: application/json\r\nretry-after: 3\r\n")

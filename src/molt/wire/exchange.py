@@ -150,12 +150,19 @@ class Exchange(msgspec.Struct, eq=False):
     fell_back: bool = False
     mirror: bool = False
     usage: Usage | None = None
+    _fields: dict[bytes, bytes] | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of request header `name` (lower case), or None."""
-        if name == b"host":
-            return self.host
-        return self.forwarded_for if name == b"x-forwarded-for" else find(self.headers, name)
+        fields = self._fields
+        if fields is None:
+            flat = self.headers
+            # Backwards, so that the first of several values is the one that stays.
+            fields = self._fields = dict(zip(flat[-4::-4], flat[-2::-4], strict=True))
+            fields[b"host"] = self.host
+            if self.forwarded_for is not None:
+                fields[b"x-forwarded-for"] = self.forwarded_for
+        return fields.get(name)
 
     def cancel(self) -> None:
         """Take the request back from its upstream, if it is still there.
