@@ -86,7 +86,7 @@ def starting(folder: Path) -> Iterator[Start]:
     finally:
         for service in reversed(started):
             if service.process.poll() is None:
-                service.stop()
+                assert service.stop() == 0, "ended with an error"
             elif service.process.stdout is not None:
                 service.process.stdout.close()
 
@@ -145,3 +145,41 @@ def recorded(dialogues_file: Path) -> list[dict]:
     """The recorded dialogues."""
     with gzip.open(dialogues_file, "rt", encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+@pytest.fixture(scope="session")
+def completion() -> Callable[[Service, list[dict]], tuple[float, float]]:
+    """Plays dialogues; the share of recorded orders that were placed, and of the others that ended in one."""
+    return _completion
+
+
+def _completion(service: Service, dialogues: list[dict]) -> tuple[float, float]:
+    placed = wanted = false = 0
+    with httpx.Client(timeout=30) as client:
+        for number, dialogue in enumerate(dialogues):
+            spoken = [turn for turn in dialogue["turns"] if turn["speaker"] == "user"]
+            order = any(
+                c["api"] == "finish_order" for turn in spoken for c in turn.get("calls", [])
+            )
+            ended = [
+                _turn(client, service.url, turn["text"], f"recorded-{len(dialogues)}-{number}")
+                for turn in spoken
+            ]
+            wanted += order
+            placed += order and any(ended)
+            false += any(ended) and not order
+    return placed / wanted, false / max(1, len(dialogues) - wanted)
+
+
+def _turn(client: httpx.Client, url: str, text: str, number: str) -> bool:
+    context = {"venue_id": "venue-1", "user_id": f"u{number}"}
+    body = {
+        "message": text,
+        "agent_type": "guest",
+        "session_id": number,
+        "context": context,
+    }
+    answer = client.post(f"{url}/functions/v1/agent-chat", json=body).raise_for_status().json()
+    return any(
+        c["tool"] == "place_order" and "order_id" in c["result"] for c in answer["tool_calls"]
+    )

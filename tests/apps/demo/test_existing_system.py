@@ -72,38 +72,8 @@ def test_the_openai_sdk_orders_with_nothing_but_its_base_url_changed(existing):
     assert first.usage is not None
 
 
-def test_recorded_dialogues_end_in_an_order_where_they_did(existing, recorded):
+def test_recorded_dialogues_end_in_an_order_where_they_did(existing, recorded, completion):
     share, false = completion(existing, recorded)
     print(f"existing system: {share:.1%} of recorded orders placed, {false:.1%} orders too many")
     assert share >= 0.97
     assert false <= 0.01
-
-
-def completion(service, dialogues: list[dict]) -> tuple[float, float]:
-    """Share of recorded orders that were placed, and share of the others that ended in an order too."""
-    placed = wanted = false = 0
-    with httpx.Client(timeout=30) as client:
-        for number, dialogue in enumerate(dialogues):
-            spoken = [turn for turn in dialogue["turns"] if turn["speaker"] == "user"]
-            order = any(
-                call["api"] == "finish_order" for turn in spoken for call in turn.get("calls", [])
-            )
-            ended = any(_turn(client, service.url, turn["text"], number) for turn in spoken)
-            wanted += order
-            placed += order and ended
-            false += ended and not order
-    return placed / wanted, false / max(1, len(dialogues) - wanted)
-
-
-def _turn(client: httpx.Client, url: str, text: str, number: int) -> bool:
-    context = {"venue_id": "venue-1", "user_id": f"u{number}"}
-    body = {
-        "message": text,
-        "agent_type": "guest",
-        "session_id": f"recorded-{number}",
-        "context": context,
-    }
-    answer = client.post(f"{url}/functions/v1/agent-chat", json=body).raise_for_status().json()
-    return any(
-        c["tool"] == "place_order" and "order_id" in c["result"] for c in answer["tool_calls"]
-    )

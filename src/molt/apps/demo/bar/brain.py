@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+from openai import AsyncOpenAI
 from pydantic_ai import (
     Agent,
     AgentRunResultEvent,
@@ -50,7 +51,11 @@ class Brain:
     def __init__(self, settings: AgentSettings, latency: Latency) -> None:
         self._latency = latency
         self._door = ToolDoor(settings.tools_url)
-        self._real: Model | None = None if settings.offline else _endpoint(settings)
+        self._endpoint = None if settings.offline else _endpoint(settings)
+        self._real: Model | None = None
+        if self._endpoint is not None:
+            provider = OpenAIProvider(openai_client=self._endpoint)
+            self._real = OpenAIChatModel(settings.model, provider=provider)
         self._model_name = settings.model
         self._agents = {
             name: Agent(deps_type=Run, instructions=_instructions, name=name, retries=2)
@@ -60,6 +65,8 @@ class Brain:
     async def close(self) -> None:
         """Give up the connections."""
         await self._door.close()
+        if self._endpoint is not None:
+            await self._endpoint.close()
 
     async def answer(
         self, text: str, session: Session, run: Run, oversteps: bool = False
@@ -138,12 +145,9 @@ def _offline_answer(text: str, offline: OfflineModel, session: Session, run: Run
     return Answer(text, session.id, run.calls, offline.input_tokens, offline.output_tokens)
 
 
-def _endpoint(settings: AgentSettings) -> Model:
+def _endpoint(settings: AgentSettings) -> AsyncOpenAI:
     """Any OpenAI-compatible endpoint; many local ones want no key, the client always does."""
-    provider = OpenAIProvider(
-        base_url=settings.base_url or None, api_key=settings.api_key or "none"
-    )
-    return OpenAIChatModel(settings.model, provider=provider)
+    return AsyncOpenAI(base_url=settings.base_url or None, api_key=settings.api_key or "none")
 
 
 async def _instructions(context: RunContext[Run]) -> str:

@@ -58,7 +58,7 @@ class ExistingSystem:
                 return await self._chat(receive)
             if match := COMPLETIONS.fullmatch(path):
                 return await self._completion(match[1], scope, receive)
-        elif path in ("/v1/models", "/health", "/stats"):
+        elif path in ("/health", "/stats") or path.endswith("/v1/models"):
             return 200, JSON, self._about(path)
         raise BadRequest(f"there is no {scope['method']} {path} here", status=404)
 
@@ -107,7 +107,7 @@ class ExistingSystem:
         return 200, b"text/event-stream; charset=utf-8", said + chunks.end(answer)
 
     def _about(self, path: str) -> bytes:
-        if path == "/v1/models":
+        if path.endswith("/v1/models"):
             return dialects.models()
         if path == "/health":
             return msgspec.json.encode({"status": "ok", "service": "existing-system"})
