@@ -60,12 +60,13 @@ INSERT = (
         (("PRAGMA foreign_keys = OFF", "DELETE FROM logs WHERE rollout = 'r2'"), ("r2", 1)),
         (("UPDATE logs SET version = 4 WHERE rollout = 'r1'",), ("r1", 5)),
         (("UPDATE logs SET hash = '00' || substr(hash, 3) WHERE rollout = 'r1'",), ("r1", 5)),
+        (("UPDATE events SET seq = 9 WHERE rollout = 'r1' AND seq = 5",), ("r1", 5)),
         (SWAP, ("r1", 2)),
         (INSERT, ("r1", 3)),
     ],
     ids=[
         "changed body", "changed hash", "dropped first", "dropped", "cut-off tail", "emptied",
-        "dropped log", "head moved back", "changed head", "swapped", "inserted",
+        "dropped log", "head moved back", "changed head", "renumbered", "swapped", "inserted",
     ],
 )  # fmt: skip
 async def test_a_change_behind_molts_back_is_found_and_the_first_bad_record_named(

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -71,6 +72,15 @@ async def test_a_locked_store_says_so_keeps_nothing_and_works_again_afterwards(t
         assert await store.ingest(batch(1)) is not None
         await store.append("r1", [note()], expected_version=1)
         assert await store.setting("k") is None
+
+
+async def test_a_new_file_that_another_process_is_making_is_waited_for(tmp_path):
+    path = tmp_path / "molt.db"
+    with locked(path):
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="locked by another process"):
+            await SqlStore.open(path, busy_timeout=0.3)
+        assert time.monotonic() - begun >= 0.3
 
 
 async def test_a_lock_that_is_released_in_time_is_waited_for(tmp_path):

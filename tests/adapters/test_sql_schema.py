@@ -153,6 +153,21 @@ async def test_the_journal_lets_readers_and_a_writer_work_side_by_side(tmp_path)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+async def test_every_connection_checks_references_and_syncs_at_checkpoints_only(tmp_path):
+    db = database.Database(
+        database.dialect_of(tmp_path / "m.db", busy_timeout=0.25, max_bytes=None)
+    )
+    await db.migrate()
+    for use in (db.read, db.write):
+        async with use() as connection:
+            found = [
+                (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar()
+                for name in ("foreign_keys", "synchronous", "busy_timeout")
+            ]
+        assert found == [1, 1, 250]
+    await db.close()
+
+
 async def test_a_store_of_a_newer_molt_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "m.db"
     async with await SqlStore.open(path):

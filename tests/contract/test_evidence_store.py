@@ -164,6 +164,16 @@ async def test_slots_older_than_a_day_become_minutes_and_younger_ones_stay(store
     assert found[0].latency == {1: 12, 300: 6}
 
 
+async def test_a_minute_is_folded_as_a_whole_or_not_yet(store):
+    yesterday = START - DAY
+    await fill(store, [[yesterday + s for s in range(0, 60, 10)]])
+
+    await store.fold(AT + timedelta(seconds=35))
+    assert len(await store.slots("r1")) == 6
+    await store.fold(AT + timedelta(seconds=60))
+    assert len(await store.slots("r1")) == 1
+
+
 async def test_slots_older_than_two_weeks_become_hours_whether_they_were_minutes_or_not(store):
     long_ago = START - 15 * DAY
     await fill(store, [[long_ago + s for s in range(0, 3600, 100)]])
@@ -245,7 +255,9 @@ async def test_sums_are_exact_floating_point(store):
 
 
 async def test_a_subject_is_new_once_per_rollout_and_its_first_report_stands(store):
-    first = await store.ingest(batch(1, seen=[seen("a"), seen("b", "candidate"), seen("a")]))
+    first = await store.ingest(
+        batch(1, seen=[seen("a"), seen("b", "candidate"), seen("a", "candidate")])
+    )
     again = await store.ingest(
         batch(1, gateway="g2", seen=[seen("a", "candidate", epoch=2), seen("c", epoch=2)])
     )

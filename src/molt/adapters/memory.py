@@ -141,7 +141,7 @@ class _Evidence:
 
     def _add_slot(self, slot: Slot, span: int = 0) -> None:
         self._slots.setdefault(slot.key, Slot(slot.key)).merge(slot)
-        self._spans[slot.key] = max(span, self._spans.get(slot.key, 0))
+        self._spans[slot.key] = span
 
     def _add_sums(self, sums: BucketSums) -> None:
         columns = self._sums.setdefault(sums.key, {})

@@ -17,19 +17,20 @@ KEYS_AT_ONCE: Final = 200
 async def add_slots(
     db: Database, connection: AsyncConnection, slots: Iterable[Slot], span: int = 0
 ) -> None:
-    """Add `slots`, which may repeat keys, to what is kept; those kept become at least `span` wide."""
+    """Add `slots`, which may repeat keys, to what is kept; all are marked as `span` wide.
+
+    A straggler that joins a wide slot marks it as narrow: the next folding widens it again.
+    """
     new = list(slots)
     totals: dict[SlotKey, Slot] = {}
-    spans: dict[SlotKey, int] = {}
     for keys in chunks(list({slot.key for slot in new}), KEYS_AT_ONCE):
-        for kept_span, body in await connection.execute(q.SLOTS_AT, _at(keys)):
+        for body in await connection.scalars(q.SLOTS_AT, _at(keys)):
             kept = decode_slot(body)
             totals[kept.key] = kept
-            spans[kept.key] = kept_span
     for slot in new:
         totals.setdefault(slot.key, Slot(slot.key)).merge(slot)
     if totals:
-        rows = [_row(slot, max(span, spans.get(key, 0))) for key, slot in totals.items()]
+        rows = [_row(slot, span) for slot in totals.values()]
         await connection.execute(db.upserts.keep_slot, rows)
 
 

@@ -102,7 +102,7 @@ SLOTS: Final = (
         s.slots.c.start, s.slots.c.epoch, s.slots.c.agent, s.slots.c.arm, s.slots.c.mode
     )
 )  # fmt: skip
-SLOTS_AT: Final = select(s.slots.c.span, s.slots.c.body).where(_SLOTS_BY_KEY)
+SLOTS_AT: Final = select(s.slots.c.body).where(_SLOTS_BY_KEY)
 NARROW_SLOTS: Final = (
     select(s.slots.c.body)
     .where(s.slots.c.span < bindparam("span"), s.slots.c.start < bindparam("before"))
