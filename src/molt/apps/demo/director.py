@@ -105,7 +105,7 @@ class Director:
             self.show.failed = self.guests.failed_for_users
             self.show.orders = self.guests.orders
             self._look(self.show)
-            self.guests.rate = conversations(self._options.rate, self.show.state)
+            self.guests.rate = conversations(self._options.rate, self.show.state, self._broken)
             ended = self._ended(self.show.state)
             if ended:
                 return ended
@@ -185,19 +185,20 @@ class Director:
         return round(max(0.0, (max(times) - began).total_seconds() * 1000), 1) if times else 0.0
 
 
-AGENT_WORK, MOST_CONVERSATIONS, USUAL_MS = 6.0, 4.0, 100.0
+AGENT_WORK, MOST_CONVERSATIONS, USUAL_MS = 6.0, 4.0, 300.0
 
 
-def conversations(rate: float, state: dict[str, Any]) -> float:
+def conversations(rate: float, state: dict[str, Any], broken: bool = False) -> float:
     """Conversations a second that a small machine can serve, `rate` when the agent does all the work.
 
     A request costs the agent about six times what it costs the existing system, so there may be
     more guests, up to four times as many, while few of them reach the agent: canary steps need them.
-    When the existing system itself gets slow, the machine is too busy, and guests stay away.
+    When the services get slow without a fault, the machine is too busy, and guests stay away.
     """
     asked = 1.0 if state["phase"] == "shadow" else state["traffic_percent"] / 100
     spare = (1 + AGENT_WORK) / (1 + AGENT_WORK * asked)
-    slowness = (state["arms"]["control"]["p50_ms"] or 0) / USUAL_MS
+    arms = [state["arms"]["control"], *([] if broken else [state["arms"]["candidate"]])]
+    slowness = max(arm["p95_ms"] or 0 for arm in arms) / USUAL_MS
     return rate * min(MOST_CONVERSATIONS, spare) / max(1.0, slowness)
 
 
