@@ -15,10 +15,11 @@ import structlog
 from molt.control.desk import LATE, Desk
 from molt.control.notices import notice_of
 from molt.control.operator_flags import OperatorFlags
+from molt.control.publisher import Publisher
 from molt.core import commands
 from molt.core.assignment import bucket_of
-from molt.core.decide import decide, enter
-from molt.core.errors import MoltError, OperatorError, Refused, StoreUnavailable, VersionConflict
+from molt.core.decide import decide, enter, fire
+from molt.core.errors import OperatorError, Refused, StoreUnavailable, VersionConflict
 from molt.core.events import (
     AlarmCleared,
     AlarmRaised,
@@ -29,13 +30,14 @@ from molt.core.events import (
     Resumed,
     RolledBack,
     RolloutStarted,
+    Ruling,
 )
 from molt.core.evidence import Batch, Outcome, Slot, SlotKey, Violation
 from molt.core.flags import Flags
 from molt.core.playbook import Playbook
-from molt.core.rollout import Phase, Rollout
+from molt.core.rollout import WATCHED, Phase, Rollout
 from molt.core.scene import Scene
-from molt.core.snapshot import snapshot
+from molt.core.triggers import TriggerRuling
 from molt.ports import Clock, EventStore, EvidenceStore, FlagSink, FlagStore, Notice, Notifier
 
 log = structlog.get_logger(__name__)
@@ -82,14 +84,15 @@ class Controller:
         self.clock = clock
         self.operator = operator
         self.desks: dict[str, Desk] = {}
-        self.flags: Flags | None = None
         self.store_problem: str | None = None
         self.unknown_subjects = 0
         self.availability: float | None = None
-        self._taken_back: set[str] = set()
+        self._owed: dict[str, Sequence[AnyEvent]] = {}
+        self._unwatched = False
+        self._bounds_due: set[str] = set()
         self._failing_since: float | None = None
         self._stores = stores
-        self._sink = sink
+        self._publisher = Publisher(stores.flags, sink, clock, ttl_seconds)
         self._notifier = notifier
         self._hash_subject = hash_subject
         self._ttl = ttl_seconds
@@ -106,8 +109,13 @@ class Controller:
             self.desks[rollout_id] = await Desk.load(
                 rollout_id, self._stores.events, self._stores.evidence, self.clock.now()
             )
-        self.flags = await self._stores.flags.load_flags()
+        await self._publisher.load()
         await self.publish()
+
+    @property
+    def flags(self) -> Flags | None:
+        """The last snapshot."""
+        return self._publisher.flags
 
     def on_records(self, listener: Listener) -> None:
         """Call `listener(rollout, records)` after every append."""
@@ -125,50 +133,65 @@ class Controller:
         """Look at every rollout once. A store that fails stops the climb, nothing else."""
         async with self._lock:
             if self.operator.refresh():
-                await self._bounds_changed()
+                self._bounds_due = {d.id for d in self.desks.values()}
+                await self.publish()
+            problem = None
             for desk in self.desks.values():
                 try:
                     await self._step(desk)
-                    self._store_works()
-                except (StoreUnavailable, VersionConflict) as error:
-                    await self._store_failed(desk, error)
+                except StoreUnavailable as error:
+                    problem = str(error)
+                    log.error("store_unavailable", rollout=desk.id, error=problem)
+            await self._judge_store(problem)
 
-    def _store_works(self) -> None:
-        self.store_problem = None
-        self._failing_since = None
+    async def _judge_store(self, problem: str | None) -> None:
+        """Keep the alarm until a write succeeds.
 
-    async def _store_failed(self, desk: Desk, error: MoltError) -> None:
-        """Nothing advances; and nobody can watch an agent for long without a store, so after the
-        flags' time to live it gets no traffic."""
-        self.store_problem = str(error)
-        log.error("store_unavailable", rollout=desk.id, error=str(error))
-        now = self.clock.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        if now - self._failing_since > self._ttl:
-            await self._take_back(desk, "the store has been away too long")
+        Nobody can watch an agent for long without a store: after the flags' time to live it gets
+        no traffic.
+        """
+        if problem is None and (self.store_problem or self._publisher.problem):
+            await self._publisher.keep_again()
+            problem = self._publisher.problem
+        self.store_problem = problem
+        if problem is None:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = self.clock.monotonic()
+        unwatched = (
+            self._failing_since is not None
+            and self.clock.monotonic() - self._failing_since > self._ttl
+        )
+        if unwatched != self._unwatched:
+            log.error("store_away_too_long" if unwatched else "store_is_back", problem=problem)
+            self._unwatched = unwatched
+            await self.publish()
 
     async def _step(self, desk: Desk) -> None:
+        """Decide once and write what follows; a rollback that is still owed comes first."""
         now = self.clock.now()
         desk.book.forget(now)
-        events = [*self._flag_alarm(desk), *decide(desk.scene(now), desk.quiet_until)]
+        owed = self._owed.get(desk.id)
+        if owed is not None:
+            await self._write(desk, owed)
+        events = [
+            *self._bounds_change(desk),
+            *self._flag_alarm(desk),
+            *decide(desk.scene(now), desk.quiet_until),
+        ]
         if not any(isinstance(e, IncidentOpened) for e in events):
             desk.quiet_until = now
-        if not events:
-            return
-        try:
-            await self._append(desk, events)
-        except StoreUnavailable:
-            if any(isinstance(e, RolledBack) for e in events):
-                await self._take_back(desk, "a rollback could not be written")
-            raise
+        if events:
+            try:
+                await self._write(desk, events)
+            except VersionConflict as error:
+                log.warning("decided_too_late", rollout=desk.id, error=str(error))
 
-    async def _take_back(self, desk: Desk, why: str) -> None:
-        """A rollback fails closed: when it cannot be recorded, traffic goes back all the same."""
-        if desk.id not in self._taken_back:
-            log.error("taken_back_unrecorded", rollout=desk.id, reason=why)
-            self._taken_back.add(desk.id)
-            await self.publish()
+    def _bounds_change(self, desk: Desk) -> list[AnyEvent]:
+        if desk.id not in self._bounds_due or desk.rollout.phase is Phase.ABORTED:
+            return []
+        bounds = msgspec.to_builtins(self.operator.bounds)
+        return [BoundsChanged(at=self.clock.now(), by="operator", bounds=bounds)]
 
     def _flag_alarm(self, desk: Desk) -> list[AnyEvent]:
         problem, alarms = self.operator.problem, desk.rollout.alarms
@@ -179,32 +202,66 @@ class Controller:
             return [AlarmCleared(at=now, alarm="flags_file")]
         return []
 
-    async def _bounds_changed(self) -> None:
-        bounds = msgspec.to_builtins(self.operator.bounds)
-        for desk in self.desks.values():
-            if desk.rollout.phase is not Phase.ABORTED:
-                event = BoundsChanged(at=self.clock.now(), by="operator", bounds=bounds)
-                await self._append(desk, [event], publish=False)
-        await self.publish()
-
     # --- appending and acting
+
+    async def _write(self, desk: Desk, events: Sequence[AnyEvent]) -> None:
+        """Append, or fail safe: a rollback that cannot be written takes traffic back all the same,
+        and is written as soon as that is possible. Raises what `_append` raises."""
+        try:
+            await self._append(desk, events)
+        except VersionConflict:
+            await self._catch_up(desk)
+            raise
+        except StoreUnavailable as error:
+            self.store_problem = str(error)
+            if any(isinstance(e, RolledBack) for e in events):
+                await self._owe(desk, events, error)
+            raise
+
+    async def _owe(self, desk: Desk, events: Sequence[AnyEvent], error: StoreUnavailable) -> None:
+        if desk.id not in self._owed:
+            log.error("taken_back_unrecorded", rollout=desk.id, error=str(error))
+            self._owed[desk.id] = events
+            await self.publish()
+
+    async def _owe_rollback(self, desk: Desk, error: StoreUnavailable) -> None:
+        """A violation that cannot even be kept is answered by its trigger's rollback."""
+        actions = [t.action for t in desk.playbook.triggers if t.kind == "violation"]
+        if "roll_back" in actions and desk.rollout.phase in WATCHED:
+            ruling = Ruling("violation", "fail", f"a security violation; not kept: {error}")
+            fired = TriggerRuling(ruling, "roll_back", {})
+            await self._owe(desk, fire(desk.scene(self.clock.now()), fired, None), error)
+
+    async def _catch_up(self, desk: Desk) -> None:
+        """Take in what stands in the log and not here: another's append, or a write of our own
+        whose answer was lost."""
+        records = await self._stores.events.load(desk.id, desk.rollout.version)
+        await self._take_in(desk, records)
 
     async def _append(
         self, desk: Desk, events: Sequence[AnyEvent], *, publish: bool = True
-    ) -> Sequence[Recorded]:
-        """Append before acting: then flags, listeners and notices follow from what is on record."""
+    ) -> None:
+        """Append before acting: all else follows from what is on record."""
         records = await self._stores.events.append(
             desk.id, events, expected_version=desk.rollout.version
         )
+        if any(isinstance(e, BoundsChanged) for e in events):
+            self._bounds_due.discard(desk.id)
+        await self._take_in(desk, records, publish=publish)
+
+    async def _take_in(
+        self, desk: Desk, records: Sequence[Recorded], *, publish: bool = True
+    ) -> None:
+        """Flags, listeners and notices of records."""
         desk.apply(records)
-        self._taken_back.discard(desk.id)
+        if desk.rollout.phase not in WATCHED:
+            self._owed.pop(desk.id, None)
         if publish:
             await self.publish()
         for listener in self._listeners:
             listener(desk.id, records)
-        for notice in filter(None, (notice_of(desk, event) for event in events)):
+        for notice in filter(None, (notice_of(desk, r.event) for r in records)):
             self._spawn(self._deliver(notice))
-        return records
 
     async def record(self, desk: Desk, event: AnyEvent) -> None:
         """Append a fact that changes no traffic."""
@@ -212,40 +269,18 @@ class Controller:
             await self._append(desk, [event], publish=False)
 
     async def publish(self) -> Flags:
-        """Derive the snapshot; when it differs, keep it and hand it to the gateways."""
-        before = self.flags
-        made = snapshot(
-            before.version + 1 if before else 1,
-            self.clock.now(),
-            [(desk.rollout, desk.playbook) for desk in self.desks.values()],
+        """Derive the snapshot; when it differs, hand it to the gateways and keep it."""
+        desks = self.desks.values()
+        return await self._publisher.publish(
+            [(desk.rollout, desk.playbook) for desk in desks],
             self.operator.bounds,
-            limiter_epoch=before.limiter_epoch if before else 0,
-            ttl_seconds=self._ttl,
-            disabled=self._taken_back,
+            [d.id for d in desks] if self._unwatched else self._owed.keys(),
         )
-        if before and _same(made, before):
-            return before
-        return await self._publish(made)
-
-    async def _publish(self, made: Flags) -> Flags:
-        """Gateways first: a store that cannot keep the snapshot must not delay a rollback."""
-        self.flags = made
-        await self._sink.publish(made)
-        try:
-            await self._stores.flags.save_flags(made)
-        except (StoreUnavailable, VersionConflict) as error:
-            self.store_problem = str(error)
-            log.error("flags_not_kept", version=made.version, error=str(error))
-        return made
 
     async def clear_limits(self) -> Flags:
         """Make gateways forget all rate-limiter state."""
-        flags = await self.publish()
-        return await self._publish(
-            msgspec.structs.replace(
-                flags, version=flags.version + 1, limiter_epoch=flags.limiter_epoch + 1
-            )
-        )
+        await self.publish()
+        return await self._publisher.clear_limits()
 
     async def _deliver(self, notice: Notice) -> None:
         delivery = await self._notifier.notify(notice)
@@ -317,6 +352,8 @@ class Controller:
         rollout has changed since the version that the person saw."""
         desk = self.desk(rollout_id)
         async with self._lock:
+            if desk.id in self._owed:
+                await self._write(desk, self._owed[desk.id])
             if expected_version is not None and expected_version != desk.rollout.version:
                 since = [type(r.event).__name__ for r in desk.records if r.seq > expected_version]
                 raise VersionConflict(
@@ -326,7 +363,7 @@ class Controller:
             events = command(desk.scene(self.clock.now()))
             if any(isinstance(e, Resumed) for e in events):
                 self._enable_again(desk)
-            await self._append(desk, events)
+            await self._write(desk, events)
             return desk.rollout
 
     def _enable_again(self, desk: Desk) -> None:
@@ -357,9 +394,9 @@ class Controller:
         """
         try:
             new = await self._stores.evidence.ingest(batch)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             for rollout_id in {v.rollout for v in batch.violations} & self.desks.keys():
-                await self._take_back(self.desks[rollout_id], "a violation could not be written")
+                await self._owe_rollback(self.desks[rollout_id], error)
             raise
         if new is None:
             return False
@@ -375,6 +412,7 @@ class Controller:
             del desk.violations[:-1000]
         touched = {slot.key.rollout for slot in batch.slots} | set(batch.versions)
         async with self._lock:
+            await self._publisher.overtake(batch.applied)
             for rollout_id in touched & self.desks.keys():
                 desk = self.desks[rollout_id]
                 await self._see_version(desk, batch)
@@ -420,7 +458,7 @@ class Controller:
             return
         if known and current in seen and now - seen[current] < OLD_VERSION_SETTLES:
             return
-        await self._append(desk, [commands.candidate_changed(desk.scene(now), version)])
+        await self._write(desk, [commands.candidate_changed(desk.scene(now), version)])
 
     async def report_outcomes(self, rollout_id: str, outcomes: Sequence[Outcome]) -> Accepted:
         """Keep outcomes, each once by its id, attributed to the arm of its subject at its time."""
@@ -454,12 +492,4 @@ def _hidden(outcome: Outcome, subject_hash: str, salt: str) -> Outcome:
     """The outcome as it is kept: a keyed hash for the subject, and its bucket."""
     return msgspec.structs.replace(
         outcome, subject=subject_hash, bucket=bucket_of(salt, outcome.subject)
-    )
-
-
-def _same(a: Flags, b: Flags) -> bool:
-    return (
-        a.rollouts == b.rollouts
-        and a.limiter_epoch == b.limiter_epoch
-        and a.ttl_seconds == b.ttl_seconds
     )

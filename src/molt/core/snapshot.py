@@ -83,7 +83,9 @@ def snapshot(
         version=version,
         made_at=now,
         rollouts=tuple(
-            derive(r, p, bounds) for r, p in rollouts if r.phase not in (Phase.NEW, Phase.ABORTED)
+            derive(r, p, bounds.within(_OFF) if r.id in disabled else bounds)
+            for r, p in rollouts
+            if r.phase not in (Phase.NEW, Phase.ABORTED)
         ),
         limiter_epoch=limiter_epoch,
         ttl_seconds=ttl_seconds,
