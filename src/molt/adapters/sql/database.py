@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import wraps
 from pathlib import Path
+from types import CoroutineType
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, inspect, text
@@ -120,8 +121,8 @@ S = TypeVar("S", bound=_OnDatabase)
 
 
 def settled(
-    method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    method: Callable[Concatenate[S, P], CoroutineType[Any, Any, T]],
+) -> Callable[Concatenate[S, P], CoroutineType[Any, Any, T]]:
     """The method, run to its end even when its caller is cancelled.
 
     A transaction cut off in the middle would hold the lock until its connection is cleared away,
