@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import zstandard
+from structlog.testing import capture_logs
 
 from molt.adapters.audit_files import AuditWriter, SubjectHasher, verify
 from molt.adapters.audit_segments import segments
@@ -239,12 +240,16 @@ def test_a_bad_name_of_a_writer_is_refused(tmp_path: Path) -> None:
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """The kernel refuses to let files grow over `size`: the nearest thing to a full disk."""
+    """The kernel refuses to let files grow over `size`: the nearest thing to a full disk.
+
+    Log lines are kept in memory meanwhile: the file that captures output is limited too.
+    """
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
     try:
-        yield
+        with capture_logs():
+            yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, before)
@@ -276,6 +281,8 @@ def test_a_disk_that_is_full_when_a_segment_begins_loses_nothing(tmp_path: Path)
         log.append({"at": AT, "kind": "request", "path": "/c"})
         with pytest.raises(OSError, match="too large"):
             log.flush()
+        for thread in log._packing:
+            thread.join()
     head = write(log, "/d")
     log.close()
     assert verify(tmp_path, {"gw-1": head}).ok
@@ -285,6 +292,25 @@ def test_a_disk_that_is_full_when_a_segment_begins_loses_nothing(tmp_path: Path)
         "/c",
         "/d",
     ]
+
+
+def test_a_failure_is_known_even_where_the_log_of_events_fails_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = writer(tmp_path)
+    size = (tmp_path / "gw-1/00000001.jsonl").stat().st_size
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space for log lines")
+
+    monkeypatch.setattr("molt.adapters.audit_writer.log.error", full)
+    with file_size_limit(size):
+        log.append({"at": AT, "kind": "request"})
+        with pytest.raises(OSError, match="no space for log lines"):
+            log.flush()
+    assert log.failed
+    assert "too large" in log.failed
+    log.close()
 
 
 def test_a_log_that_cannot_be_opened_says_so_and_is_tried_again(tmp_path: Path) -> None:

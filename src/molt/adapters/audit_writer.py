@@ -104,9 +104,9 @@ class AuditWriter:
                 self._check_file()
                 self._write_pending(until)
         except OSError as error:
-            if self.failed is None:
+            first, self.failed = self.failed is None, str(error)
+            if first:  # said last: on a full disk the log may not be writable either
                 log.error("audit_log_failed", writer=self.writer, error=str(error))
-            self.failed = str(error)
             raise
         self.failed = None
 
@@ -141,8 +141,8 @@ class AuditWriter:
         state, notes = audit_recovery.recover(self._folder)
         self._file, self._state = self._handle(state.number), state
         for note in notes:
-            log.warning("audit_tail_set_aside", writer=self.writer, **note)
             self._pending.appendleft({"at": None, "kind": "recovered", **note})
+            log.warning("audit_tail_set_aside", writer=self.writer, **note)
         for number in audit_segments.segments(self._folder):
             if number < state.number and audit_segments.plain_path(self._folder, number).exists():
                 self._pack(number)
