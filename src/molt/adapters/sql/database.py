@@ -121,12 +121,13 @@ S = TypeVar("S", bound=_OnDatabase)
 
 
 def settled(
-    method: Callable[Concatenate[S, P], CoroutineType[Any, Any, T]],
-) -> Callable[Concatenate[S, P], CoroutineType[Any, Any, T]]:
+    method: "Callable[Concatenate[S, P], CoroutineType[Any, Any, T]]",
+) -> "Callable[Concatenate[S, P], CoroutineType[Any, Any, T]]":
     """The method, run to its end even when its caller is cancelled.
 
     A transaction cut off in the middle would hold the lock until its connection is cleared away,
-    and nobody could say whether it was committed.
+    and nobody could say whether it was committed. (`CoroutineType` is quoted: Python 3.11 does not
+    subscript it.)
     """
 
     @wraps(method)
