@@ -98,6 +98,7 @@ def test_what_is_accepted_llhttp_reads_in_the_same_way(raw):
         b"1\na\r\n0\r\n\r\n",
         b"1\r\nab\r\n",
         b"1\r\na\n",
+        b"1\r\nab: c\r\n\r\n0\r\n\r\n",
         b"0\r\nbad trailer\r\n\r\n",
         b"0\r\n folded\r\n\r\n",
         b"1" * 17 + b"\r\n",

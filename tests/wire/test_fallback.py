@@ -195,6 +195,19 @@ async def test_a_stale_connection_is_no_failure_of_the_candidate(stand):
     assert not control.visits
 
 
+async def test_a_post_that_met_a_stale_connection_is_the_edges_to_judge(stand):
+    async def once(visit):
+        known = [v for v in candidate.visits if v.connection == visit.connection]
+        return None if len(known) > 1 else GOOD
+
+    candidate, control, edge = await two_arms(stand, once)
+    assert (await stand.post(b"1")).status == 200
+    assert (await stand.post(b"2")).body == b"control"
+    assert [request.body for request in candidate.requests] == [b"1", b"2"]
+    assert [failure.kind for failure in edge.failures] == ["reset"]
+    assert [request.body for request in control.requests] == [b"2"]
+
+
 async def test_a_cancelled_request_is_answered_by_control(stand, until):
     candidate, _, edge = await two_arms(stand, silent)
     asking = asyncio.create_task(stand.post())

@@ -89,6 +89,29 @@ async def test_a_user_who_takes_nothing_is_cut_off(stand, until):
     await until(lambda: service.closed == 1)
 
 
+async def test_a_user_who_hangs_up_with_the_answer_untaken_cancels_the_upstream(
+    stand, until, standstill
+):
+    sent = 0
+
+    async def flood(visit):
+        nonlocal sent
+        visit.client.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        while True:
+            visit.client.send(b"x" * 65536)
+            sent += 65536
+            await visit.client.writer.drain()
+
+    service, edge = await stand.front(flood)
+    client = await stand.client()
+    client.send(GET)
+    client.writer.transport.pause_reading()
+    await standstill(lambda: sent)
+    client.writer.write_eof()
+    await until(lambda: service.closed == 1, 3)
+    assert [record.outcome for record in edge.records] == ["client_aborted"]
+
+
 async def test_a_slow_user_holds_back_the_upstream(stand, until, standstill):
     sent = 0
 
@@ -101,12 +124,13 @@ async def test_a_slow_user_holds_back_the_upstream(stand, until, standstill):
             await visit.client.writer.drain()
         return b""
 
-    _, edge = await stand.front(flood)
+    service = await stand.service(flood)
+    edge = await stand.proxy(Forward(stand.upstream(service, read_timeout=0.05)))
     client = await stand.client()
     client.send(GET)
     await client.reader.readuntil(b"\r\n\r\n")
     client.writer.transport.pause_reading()
-    await standstill(lambda: sent)
+    await standstill(lambda: sent)  # longer than the upstream may be silent
     assert sent < 30_000_000
     client.writer.transport.resume_reading()
     assert len(await client.reader.readexactly(30_000_000)) == 30_000_000

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from molt.wire.exchange import Answer, Forward
+from molt.wire.exchange import Answer, Forward, find, header_lines
 
 HELLO = b"GET /a HTTP/1.1\r\nHost: bar\r\n\r\n"
 
@@ -267,6 +267,15 @@ async def test_a_malformed_request_is_answered_after_those_before_it(stand):
     assert (await client.answer()).status == 200
     assert (await client.answer()).status == 400
     assert [record.outcome for record in edge.records] == ["ok", "bad_request"]
+
+
+async def test_nothing_after_connection_close_is_looked_at(stand):
+    service, edge = await stand.front()
+    client = await stand.client()
+    client.send(b"GET /1 HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n" + HELLO)
+    assert (await client.answer()).status == 200
+    assert await client.ended()
+    assert len(service.visits) == len(edge.records) == 1
 
 
 @pytest.mark.parametrize("pieces", [1, 9])
@@ -553,3 +562,15 @@ async def test_an_answer_made_by_the_edge_is_sent_and_recorded(stand):
     assert (await client.answer()).status == 429
     assert [record.outcome for record in edge.records] == ["refused"] * 3
     assert not service.visits
+
+
+def test_a_value_that_looks_like_a_name_is_not_found():
+    flat = [b"a", b": ", b"x-b", b"\r\n", b"x-b", b": ", b"1", b"\r\n"]
+    assert (find(flat, b"x-b"), find(flat[:4], b"x-b")) == (b"1", None)
+
+
+def test_header_lines_cannot_smuggle():
+    assert header_lines([(b"a", b"1"), (b"b", b"2")]) == b"a: 1\r\nb: 2\r\n"
+    for value in (b"1\r\nx: y", b"1\n", b"\0"):
+        with pytest.raises(ValueError, match="line break or NUL"):
+            header_lines([(b"a", value)])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from molt.wire.sse import MAX_EVENT, EventReader
-from molt.wire.usage import MAX_JSON, UNKNOWN, Usage, usage_reader
+from molt.wire.usage import MAX_JSON, UNKNOWN, InflatingReader, Usage, fed, usage_reader
 
 JSON, SSE = b"application/json", b"text/event-stream; charset=utf-8"
 
@@ -231,8 +231,23 @@ def test_there_is_no_reader_for_other_encodings():
 
 
 def test_a_compressed_bomb_is_not_followed():
-    bomb = gzip.compress(b" " * 64_000_000)
-    assert read(JSON, bomb, encoding=b"gzip") == UNKNOWN
+    class Counting:
+        seen = 0
+
+        def feed(self, data):
+            self.seen += len(data)
+
+        def finish(self):
+            return Usage("m")
+
+    inner = Counting()
+    reader = InflatingReader(inner)
+    reader.feed(gzip.compress(b" " * 64_000_000))
+    assert reader.finish() == UNKNOWN
+    assert inner.seen <= 16 * 1024 * 1024
+
+
+def test_what_is_not_compressed_as_it_says_is_unknown():
     assert read(SSE, b"not gzip", encoding=b"gzip") == UNKNOWN
 
 
@@ -248,3 +263,23 @@ def test_an_event_without_an_end_is_skipped_and_does_not_grow():
 def test_events_of_many_lines_comments_and_names_are_read_by_the_book():
     raw = b"\xef\xbb\xbf: hello\nevent: x\nid: 1\ndata: a\ndata:b\ndata\n\n\ndata:  c\r\rdata: lost"
     assert EventReader().feed(raw) == [b"a\nb\n", b" c"]
+
+
+@given(st.lists(st.integers(0, 30)))
+def test_line_ends_split_between_pieces_end_one_line(cuts):
+    raw, reader, got, at = b"data: a\r\ndata: b\r\n\r\ndata: c\r\n\r\n", EventReader(), [], 0
+    for cut in [*sorted(min(cut, len(raw)) for cut in cuts), len(raw)]:
+        got += reader.feed(raw[at:cut])
+        at = cut
+    assert got == [b"a\nb", b"c"]
+
+
+def test_a_reader_that_fails_is_dropped_and_not_the_answer():
+    class Broken:
+        def feed(self, data):
+            raise RuntimeError("a bug")
+
+        def finish(self):
+            return UNKNOWN
+
+    assert fed(Broken(), [b"x"]) is None

@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from molt.wire.client import UpstreamConnection
+from molt.wire.deadlines import NEVER
 from molt.wire.exchange import Exchange, Forward, Outcome
 from molt.wire.messages import STATUS_LINES, chunk, status_line
 from molt.wire.usage import Reader, fed
@@ -107,9 +108,8 @@ class Delivery(Exchange):
             self._cut("upstream_truncated")
         else:
             conn.body = []
-            conn.deadline = now + conn.upstream.read_timeout
-            if self.user.write_paused:
-                conn.pause()
+            # A user who is slow is no silence of the upstream.
+            conn.deadline = NEVER if self.user.write_paused else now + conn.upstream.read_timeout
 
     def _answer(self, status: int, body: bytes, headers: bytes, outcome: Outcome) -> None:
         self.status = status

@@ -327,8 +327,6 @@ class Relay(Delivery):
         self.failure = failure.kind
         self.failure_status = failure.status
         self.failed_at = now = time.monotonic()
-        if not self.request_done:
-            self.user.hold_reading()
         self.user.deadline = now + front.limits.ask_timeout
         try:
             front.edge.may_fall_back(self, failure, self.resume)
