@@ -64,7 +64,10 @@ class EvidenceStore(Protocol):
     async def add_outcomes(
         self, rollout: str, outcomes: Sequence[Outcome], sums: Sequence[BucketSums]
     ) -> None:
-        """Keep `outcomes` and fold the `sums` made from them, in one transaction."""
+        """Keep `outcomes` and fold the `sums` made from them, in one transaction.
+
+        Does nothing when all ids are known; raises `VersionConflict`, adding nothing, when some are.
+        """
         ...
 
     async def known_outcomes(self, rollout: str, ids: Sequence[str]) -> set[str]:

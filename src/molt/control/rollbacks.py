@@ -38,6 +38,7 @@ class Rollbacks:
         self._controller = controller
         self._procedure = procedure
         self._wake = asyncio.Event()
+        self._failures: dict[tuple[str, str], str] = {}
         controller.on_records(lambda *_: self._wake.set())
 
     async def run(self) -> None:
@@ -50,13 +51,16 @@ class Rollbacks:
                 await self._wake.wait()
 
     async def work(self) -> bool:
-        """Do every open step once, in order; True when some step must be tried again."""
+        """Do every open step once, in order; True when some step must be tried again.
+
+        A step that fails does not hold up the next: on-call hears of a rollback also while its
+        flags file cannot be written.
+        """
         again = False
         for desk in list(self._controller.desks.values()):
             for incident, step in open_steps(desk):
                 if not await self._do(desk, incident.id, step):
                     again = True
-                    break
         return again
 
     async def _do(self, desk: Desk, incident_id: str, step: str) -> bool:
@@ -73,15 +77,15 @@ class Rollbacks:
         return True
 
     async def _record_failure(self, desk: Desk, incident: str, step: str, error: str) -> None:
-        """Once per failure that differs from the one before; a store that is away is only logged."""
-        last = desk.records[-1].event
-        if isinstance(last, ProcedureStepFailed) and last.error == error:
+        """Once per failure; repetitions, and a store that is away, are only logged."""
+        if self._failures.get((incident, step)) == error:
             return
         failed = ProcedureStepFailed(
             at=self._controller.clock.now(), incident=incident, step=step, error=error
         )
         try:
             await self._controller.record(desk, failed)
+            self._failures[incident, step] = error
         except MoltError as unkept:
             log.error("procedure_failure_not_kept", incident=incident, error=str(unkept))
 

@@ -33,7 +33,11 @@ async def batches(request: Request) -> Response:
     if batch.head is not None:
         await request.app.state.store.save_heads([batch.head])
     controller: Controller = request.app.state.controller
-    if not await controller.ingest(batch):
+    try:
+        known = not await controller.ingest(batch)
+    except IndexError:
+        raise HTTPException(422, "not a batch: a statistics bucket is outside 0..255") from None
+    if known:
         return Response(status_code=409)
     return Response(status_code=204)
 
