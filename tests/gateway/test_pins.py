@@ -25,6 +25,14 @@ def test_a_session_is_one_conversation_until_it_is_idle(pins: Pins):
     assert later.arm is None
 
 
+def test_a_conversation_that_goes_on_never_ends(pins: Pins):
+    first, _ = pins.find("guest", "s1", "u1", 0.0)
+    for turn in range(1, 10):
+        again, begins = pins.find("guest", "s1", "u1", turn * 0.9 * IDLE)
+        assert again is first
+        assert not begins
+
+
 def test_sessions_of_one_subject_are_conversations_of_their_own(pins: Pins):
     one, _ = pins.find("guest", "s1", "u1", 0.0)
     one.arm = CONTROL
