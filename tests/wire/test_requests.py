@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from molt.wire.exchange import Answer, Forward, find, header_lines
+from molt.wire.lines import HeaderLines
 
 HELLO = b"GET /a HTTP/1.1\r\nHost: bar\r\n\r\n"
 
@@ -267,6 +268,20 @@ async def test_a_malformed_request_is_answered_after_those_before_it(stand):
     assert (await client.answer()).status == 200
     assert (await client.answer()).status == 400
     assert [record.outcome for record in edge.records] == ["ok", "bad_request"]
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"\r\n\r\n" + HELLO], [b"\r", b"\n" + HELLO], [b"\r\n", HELLO]]
+)
+async def test_empty_lines_before_a_request_mean_nothing(stand, pieces):
+    _, edge = await stand.front()
+    client = await stand.client()
+    for piece in [*pieces, *pieces]:
+        client.send(piece)
+        await asyncio.sleep(0.002)  # lets each piece arrive by itself
+    for _ in range(2):
+        assert (await client.answer()).status == 200
+    assert [record.outcome for record in edge.records] == ["ok", "ok"]
 
 
 async def test_nothing_after_connection_close_is_looked_at(stand):
@@ -574,3 +589,12 @@ def test_header_lines_cannot_smuggle():
     for value in (b"1\r\nx: y", b"1\n", b"\0"):
         with pytest.raises(ValueError, match="line break or NUL"):
             header_lines([(b"a", value)])
+
+
+def test_header_lines_are_remembered_within_bounds():
+    lines = HeaderLines(frozenset({b"host"}))
+    for n in range(10_000):
+        assert lines[b"X-A:  %d\t" % n] == (b"x-a", b": ", b"%d" % n, b"\r\n")
+    assert lines[b"HOST: b"] == (b"host", b"b")
+    assert lines[b"a:" + b"x" * 300] == (b"a", b": ", b"x" * 300, b"\r\n")
+    assert len(lines) <= 4096

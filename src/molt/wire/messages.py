@@ -41,12 +41,11 @@ def status_line(status: int) -> bytes:
 def request_headers(exchange: Exchange, plan: Forward) -> bytes:
     """The header lines that are forwarded: none of `x-molt-*`, none that the plan strips."""
     block = b"".join(exchange.headers)
-    if b"x-molt-" in block:
-        block = b"".join(without(exchange.headers, lambda n: n.startswith(b"x-molt-")))
-    if plan.strip:
-        kept = without(exchange.headers, lambda n: n in plan.strip or n.startswith(b"x-molt-"))
-        block = b"".join(kept)
-    return block
+    strip = plan.strip
+    if not strip and b"x-molt-" not in block:
+        return block
+    kept = without(exchange.headers, lambda n: n in strip or n.startswith(b"x-molt-"))
+    return b"".join(kept)
 
 
 def request_head(exchange: Exchange, upstream: Upstream) -> tuple[bytes, ...]:

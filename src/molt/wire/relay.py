@@ -291,7 +291,7 @@ class Relay(Delivery):
             self._failed("reset")
 
     def _may_replay(self) -> bool:
-        return self._retain and not self._replayed and self.method in IDEMPOTENT
+        return self._retain and self.method in IDEMPOTENT
 
     def unreachable(self) -> None:
         """The upstream could not be connected to."""
