@@ -89,7 +89,6 @@ class Controller:
         self.availability: float | None = None
         self._owed: dict[str, Sequence[AnyEvent]] = {}
         self._unwatched = False
-        self._bounds_due: set[str] = set()
         self._failing_since: float | None = None
         self._stores = stores
         self._publisher = Publisher(stores.flags, sink, clock, ttl_seconds)
@@ -133,7 +132,6 @@ class Controller:
         """Look at every rollout once. A store that fails stops the climb, nothing else."""
         async with self._lock:
             if self.operator.refresh():
-                self._bounds_due = {d.id for d in self.desks.values()}
                 await self.publish()
             problem = None
             for desk in self.desks.values():
@@ -174,11 +172,9 @@ class Controller:
         owed = self._owed.get(desk.id)
         if owed is not None:
             await self._write(desk, owed)
-        events = [
-            *self._bounds_change(desk),
-            *self._flag_alarm(desk),
-            *decide(desk.scene(now), desk.quiet_until),
-        ]
+        if changed := self._bounds_change(desk):
+            await self._write(desk, changed)
+        events = [*self._flag_alarm(desk), *decide(desk.scene(now), desk.quiet_until)]
         if not any(isinstance(e, IncidentOpened) for e in events):
             desk.quiet_until = now
         if events:
@@ -188,7 +184,8 @@ class Controller:
                 log.warning("decided_too_late", rollout=desk.id, error=str(error))
 
     def _bounds_change(self, desk: Desk) -> list[AnyEvent]:
-        if desk.id not in self._bounds_due or desk.rollout.phase is Phase.ABORTED:
+        """What the operator allows now, when the log says otherwise."""
+        if self.operator.bounds == desk.rollout.bounds or desk.rollout.phase is Phase.ABORTED:
             return []
         bounds = msgspec.to_builtins(self.operator.bounds)
         return [BoundsChanged(at=self.clock.now(), by="operator", bounds=bounds)]
@@ -245,8 +242,6 @@ class Controller:
         records = await self._stores.events.append(
             desk.id, events, expected_version=desk.rollout.version
         )
-        if any(isinstance(e, BoundsChanged) for e in events):
-            self._bounds_due.discard(desk.id)
         await self._take_in(desk, records, publish=publish)
 
     async def _take_in(
@@ -323,7 +318,7 @@ class Controller:
             new = Desk(Rollout(playbook=playbook.canonical()), [])
             first = enter(new.scene(now), playbook.phases[0], 0, by=by, reason="started")
             records = await self._stores.events.append(
-                rollout_id, [started, first], expected_version=0
+                rollout_id, [started, first, *self._bounds_change(new)], expected_version=0
             )
             desk = Desk(Rollout(playbook=playbook.canonical()), [])
             desk.apply(records)
@@ -362,20 +357,21 @@ class Controller:
                 )
             events = command(desk.scene(self.clock.now()))
             if any(isinstance(e, Resumed) for e in events):
-                self._enable_again(desk)
+                events = [*self._enable_again(desk), *events]
             await self._write(desk, events)
             return desk.rollout
 
-    def _enable_again(self, desk: Desk) -> None:
+    def _enable_again(self, desk: Desk) -> list[AnyEvent]:
         """A person's resume takes back what the procedure switched off."""
         if desk.rollout.phase is not Phase.ROLLED_BACK:
-            return
+            return []
         bounds = self.operator.file.read()
         if bounds.enabled is False:
             self.operator.set("MOLTBOT_ENABLED", "true")
         for agent in desk.rollout.agents:
             if bounds.agents.get(agent) is False and desk.playbook.agents[agent].enabled:
                 self.operator.set(f"MOLTBOT_{agent.upper()}_ENABLED", "true")
+        return self._bounds_change(desk)
 
     def desk(self, rollout_id: str) -> Desk:
         """The desk of that rollout; raises `OperatorError`."""

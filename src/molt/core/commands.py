@@ -59,7 +59,8 @@ def promote(scene: Scene, by: str, reason: str) -> list[AnyEvent]:
     """Leave the present step now, ahead of the planned pace but never of the hold.
 
     Gates must have passed; once Molt has asked what to do about gates that wait, a person with a
-    reason may go on past those, never past a failed gate or a missing approval.
+    reason may go on past those, never past a failed gate, a missing approval or the operator's
+    flags.
     """
     _need_phase(scene, ACTIVE, "promote")
     rollout = scene.rollout
@@ -71,7 +72,8 @@ def promote(scene: Scene, by: str, reason: str) -> list[AnyEvent]:
     blocking = [
         r
         for r in rulings
-        if r.verdict == "fail" or (r.verdict == "wait" and (r.name == "approval" or not asked))
+        if r.verdict == "fail"
+        or (r.verdict == "wait" and (r.name in ("approval", "bounds") or not asked))
     ]
     if blocking:
         raise Refused(f"Gates of {_place(scene)} have not passed: {_list(blocking)}")

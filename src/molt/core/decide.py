@@ -64,9 +64,9 @@ def worst(
 
 
 def _possible(action: Action, rollout: Rollout) -> Action:
-    if action != "halve" or rollout.share / 2 >= SMALLEST_SHARE:
+    if action != "halve" or rollout.live_share / 2 >= SMALLEST_SHARE:
         return action
-    return "roll_back" if rollout.share else "pause"
+    return "roll_back" if rollout.live_share else "pause"
 
 
 def _in_force(fired: triggers.TriggerRuling, rollout: Rollout) -> bool:
@@ -109,7 +109,7 @@ def fire(
                 Halved(
                     at=now,
                     incident=incident,
-                    share=rollout.share / 2,
+                    share=rollout.live_share / 2,
                     epoch=rollout.epoch + 1,
                     reason=reason,
                 ),

@@ -18,7 +18,7 @@ FULL = 10_000
 
 
 class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the operator allows, from one source; None says nothing."""
+    """What the operator allows; None says nothing."""
 
     enabled: bool | None = None
     shadow_mode: bool | None = None
@@ -27,6 +27,13 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tokens_per_request: int | None = None
     max_tool_calls_per_request: int | None = None
     rate_limit_per_minute: int | None = None
+
+    @property
+    def ceiling(self) -> float:
+        """The largest share in percent that may be live: 0 when off or in shadow."""
+        if self.enabled is False or self.shadow_mode is True:
+            return 0.0
+        return 100.0 if self.traffic_percent is None else self.traffic_percent
 
     def within(self, other: "Bounds") -> "Bounds":
         """The tighter of two bounds in every field."""

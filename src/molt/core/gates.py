@@ -62,6 +62,8 @@ def rule_all(scene: Scene) -> list[Ruling]:
     rulings = [hold(scene)]
     if frozen:
         rulings.append(Ruling("sight", "wait", frozen))
+    if allowed := bounded(scene):
+        rulings.append(Ruling("bounds", "wait", allowed))
     for gate in scene.step.gates:
         for ruling in _RULES[type(gate)](scene, gate):
             if frozen and ruling.verdict != "wait" and not isinstance(gate, ApprovalGate):
@@ -86,6 +88,24 @@ def hold(scene: Scene) -> Ruling:
         return Ruling("hold", "pass", f"held for {show_duration(wanted)}", numbers)
     left = math.ceil((wanted - scene.held).total_seconds())
     return Ruling("hold", "wait", f"{left} s of {show_duration(wanted)} to go", numbers)
+
+
+def bounded(scene: Scene) -> str | None:
+    """What the operator's flags keep below this step; None while they allow all of it.
+
+    The climb stands there: what was proven at less traffic proves nothing about the next step.
+    """
+    bounds, share = scene.rollout.bounds, scene.step.share
+    if bounds.enabled is False:
+        return "the operator has switched it off: MOLTBOT_ENABLED"
+    if bounds.ceiling < share and bounds.shadow_mode is True:
+        return "the operator keeps it in shadow: MOLTBOT_SHADOW_MODE"
+    if bounds.ceiling < share:
+        return (
+            f"the operator allows {bounds.ceiling:g}% of this step's {share:g}%: "
+            "MOLTBOT_TRAFFIC_PERCENT"
+        )
+    return None
 
 
 def sample_ratio(scene: Scene) -> str | None:
@@ -162,7 +182,7 @@ def _latency_stable(scene: Scene, gate: LatencyStableGate) -> list[Ruling]:
     share = latency.share_of_slowdown(histogram, gate.within)
     margin = None if share is None else max(share, SMALLEST_MARGIN)
     d = ratio.difference([_stratum(scene, epoch, [over(cut)], [REQUESTS])], binary=True)
-    if d is None or not margin:
+    if d is None or not margin or min(d.candidate_n, d.control_n) < MIN_COMPARED:
         return [Ruling(name, "wait", "too few requests on both arms")]
     e = equivalence.equivalence(d, margin)
     numbers = _difference_numbers(d, margin) | {"margin": margin, "control_p50_ms": cut}
@@ -172,6 +192,9 @@ def _latency_stable(scene: Scene, gate: LatencyStableGate) -> list[Ruling]:
     )
     return [_one_sided(name, e.below_upper, e.outside, d.estimate, gate.alpha, shown, numbers)]
 
+
+MIN_COMPARED: Final = 30
+"""Requests of each arm: a margin read from a histogram of less is noise."""
 
 SMALLEST_MARGIN: Final = 0.02
 """Of the share slower than the median: where the median lies in a gap, +10% moves nothing."""

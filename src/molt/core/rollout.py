@@ -41,6 +41,7 @@ from molt.core.events import (
     RulingsChanged,
     StepEntered,
 )
+from molt.core.flags import Bounds
 
 
 class Phase(StrEnum):
@@ -126,7 +127,7 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 class Stay(msgspec.Struct, frozen=True):
-    """From `at` on, this share (percent) and epoch were in force."""
+    """From `at` on, this share (percent, inside the operator's bounds) and epoch were in force."""
 
     at: datetime
     epoch: int
@@ -136,7 +137,7 @@ class Stay(msgspec.Struct, frozen=True):
 
 
 class Rollout(msgspec.Struct, frozen=True):
-    """The state of one rollout. `share` is what is in force now, in percent.
+    """The state of one rollout. `share` is what the plan gives now, in percent.
 
     `step` indexes the steps of the present phase, or of the phase that was left by an outcome.
     `hold_since` is when the present hold began; `window_epoch` is the first epoch that triggers
@@ -171,7 +172,13 @@ class Rollout(msgspec.Struct, frozen=True):
     incidents: tuple[Incident, ...] = ()
     rollbacks: tuple[datetime, ...] = ()
     alarms: dict[str, str] = {}
+    bounds: Bounds = Bounds()
     updated_at: datetime | None = None
+
+    @property
+    def live_share(self) -> float:
+        """The share in percent that users really meet: the plan's, inside the operator's bounds."""
+        return min(self.share, self.bounds.ceiling)
 
     def stay_at(self, at: datetime) -> Stay | None:
         """What was in force at `at`; None before the start."""
@@ -251,7 +258,7 @@ def _stay(r: Rollout, at: datetime, epoch: int, share: float, phase: str, step: 
         "hold_since": at,
         "approved": None,
         "rulings": (),
-        "stays": (*r.stays, Stay(at, epoch, share, phase, step)),
+        "stays": (*r.stays, Stay(at, epoch, min(share, r.bounds.ceiling), phase, step)),
     }
 
 
@@ -330,6 +337,15 @@ def _halted(kind: str) -> Any:
     return change
 
 
+def _bounds_changed(r: Rollout, e: BoundsChanged) -> Changes:
+    """When users meet another share than before, that is a new epoch with a fresh hold."""
+    after = msgspec.structs.replace(r, bounds=msgspec.convert(e.bounds, Bounds))
+    if after.live_share == r.live_share:
+        return {"bounds": after.bounds}
+    stay = _stay(after, e.at, r.epoch + 1, r.share, r.plan_phase, r.step)
+    return {"bounds": after.bounds, **stay}
+
+
 def _resumed(r: Rollout, e: Resumed) -> Changes:
     """The hold starts afresh, and triggers do not look back across the resume."""
     if r.phase is Phase.ROLLED_BACK:
@@ -385,6 +401,7 @@ _CHANGES: Final[dict[type[Event], Any]] = {
     Halved: _halved,
     RolledBack: _rolled_back,
     Aborted: _to_zero,
+    BoundsChanged: _bounds_changed,
     IncidentOpened: _incident_opened,
     IncidentClosed: _incident_closed,
     ProcedureStepDone: _procedure_step,

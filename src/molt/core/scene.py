@@ -89,7 +89,7 @@ class Scene(NamedTuple):
         if self.mode == SHADOW:
             mirrored = self.phase_plan.mirror / 100
             return mirrored / (1 + mirrored)
-        return self.rollout.share / 100
+        return self.rollout.live_share / 100
 
 
 DUE = 10
