@@ -229,9 +229,9 @@ class House:
                 )
                 batch.slots += found.slots
                 batch.sums += found.sums
-        if candidate and control and 0 < rollout.share < 100:
+        if candidate and control and 0 < rollout.live_share < 100:
             n = int(control.requests * (length / HOUR) / 10)
-            batch.seen = newcomers(self.rng, rid, rollout.epoch, rollout.share, n)
+            batch.seen = newcomers(self.rng, rid, rollout.epoch, rollout.live_share, n)
         await self.clock.advance(length.total_seconds())
         await self.controller.ingest(batch)
         await self.controller.tick()

@@ -10,7 +10,7 @@ from tests.core.world import HOUR, plan, step, wf11
 
 from molt.control import view
 from molt.core import commands
-from molt.core.assignment import explain
+from molt.core.assignment import bucket_of, explain
 from molt.core.errors import OperatorError, Refused, VersionConflict
 from molt.core.events import AlarmCleared, AlarmRaised, BoundsChanged, IncidentOpened, Paused
 from molt.core.flags import Bounds
@@ -86,6 +86,43 @@ async def test_the_file_bounds_the_share_and_the_log_says_so(house: House):
     house.flags_file.write_text("")
     await house.controller.tick()
     assert house.share == 500
+
+
+async def test_outcomes_follow_the_share_that_the_operator_allowed(house: House):
+    subject = next(s for s in map(str, range(10_000)) if 200 <= bucket_of("salt", s) < 500)
+    house.flags_file.write_text("MOLTBOT_TRAFFIC_PERCENT=2\n")
+    await house.controller.tick()
+    await house.controller.report_outcomes("r1", [house.outcome("o1", subject, "tip")])
+    epoch = house.rollout.epoch
+    assert house.flags.rollouts[0].epoch == epoch
+    assert house.desk.book.sums(epoch, "control", "live", ["tip"]).sum() == 1
+
+
+async def test_a_rollout_begun_under_bounds_knows_them(open_house: OpenHouse):
+    house = await open_house(plan(("canary", [step(50)])))
+    house.flags_file.write_text("MOLTBOT_TRAFFIC_PERCENT=10\n")
+    await house.controller.tick()
+    await house.begin()
+    assert (house.rollout.share, house.rollout.live_share, house.share) == (50, 10, 1_000)
+    before = house.rollout.version
+    await house.restart()
+    await house.controller.tick()
+    assert len(house.facts(BoundsChanged)) == 1
+    assert before <= house.rollout.version <= before + 1
+
+
+async def test_a_resume_after_a_rollback_has_its_whole_share_at_once(house: House):
+    await house.violate()
+    await house.rollbacks.work()
+    await house.controller.tick()
+    assert house.rollout.bounds.enabled is False, "the procedure's switch is on record"
+    await house.restart()
+    await house.clock.advance(60)
+    await house.do(commands.resume, reason="fixed", phase="canary")
+    assert (house.rollout.live_share, house.share) == (5, 500)
+    epoch = house.rollout.epoch
+    await house.controller.tick()
+    assert house.rollout.epoch == epoch
 
 
 async def test_the_environment_and_the_file_both_bound(open_house: OpenHouse):

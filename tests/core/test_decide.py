@@ -13,6 +13,7 @@ from molt.core.events import (
     AlarmCleared,
     AlarmRaised,
     AnyEvent,
+    BoundsChanged,
     CandidateChanged,
     Completed,
     Halved,
@@ -318,6 +319,54 @@ def test_in_shadow_there_is_nothing_to_halve_so_it_pauses_once():
     assert opened.action == "pause"
     for _ in range(5):
         assert IncidentOpened not in kinds(slow(w, TEN_SECONDS).decide())
+
+
+def test_a_halving_halves_what_users_really_meet():
+    w = world("canary", 1)
+    w.apply(BoundsChanged(at=w.now, by="operator", bounds={"traffic_percent": 4.0}))
+    slow(w, 11 * MINUTE).decide()
+    assert w.rollout.share == 2
+
+
+# --- the operator's flags
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ({"traffic_percent": 4.0}, "MOLTBOT_TRAFFIC_PERCENT"),
+        ({"shadow_mode": True}, "MOLTBOT_SHADOW_MODE"),
+        ({"enabled": False}, "MOLTBOT_ENABLED"),
+    ],
+)
+def test_the_climb_stands_where_the_operator_holds_it(said: dict[str, Any], named: str):
+    w = world("canary", 1)
+    w.apply(BoundsChanged(at=w.now, by="operator", bounds=said))
+    served(w, 3 * HOUR)
+    assert StepEntered not in kinds(w.decide())
+    assert named in next(r.reason for r in w.rollout.rulings if r.name == "bounds")
+    with pytest.raises(Refused, match="bounds"):
+        w.do(commands.promote, reason="I want to")
+    w.apply(QuestionAsked(at=w.now, rulings=()))
+    with pytest.raises(Refused, match="bounds"):
+        w.do(commands.promote, reason="I really want to")
+    w.apply(BoundsChanged(at=w.now, by="operator", bounds={}))
+    assert StepEntered not in kinds(w.decide()), "a fresh hold, now at the step's own share"
+    assert StepEntered in kinds(served(w, HOUR).decide())
+
+
+def test_a_bound_at_the_steps_share_lets_the_step_be_left():
+    w = world("canary", 1)
+    w.apply(BoundsChanged(at=w.now, by="operator", bounds={"traffic_percent": 20.0}))
+    assert StepEntered in kinds(served(w, HOUR).decide())
+
+
+def test_bounded_traffic_is_no_mismatch_of_the_sample_ratio():
+    w = world("canary", 1)
+    w.apply(BoundsChanged(at=w.now, by="operator", bounds={"traffic_percent": 2.0}))
+    for _ in range(20):
+        served(w, HOUR).decide()
+    assert w.rollout.alarms == {}
 
 
 # --- pause and review

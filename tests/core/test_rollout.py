@@ -253,6 +253,42 @@ def test_a_projection_once_known_is_kept():
     assert rollout.projected_cost == 0.01
 
 
+# --- the operator's flags
+
+
+def bounds(at: Any = T0, **said: Any) -> BoundsChanged:
+    return BoundsChanged(at=at, by="operator", bounds=said)
+
+
+def test_bounds_that_change_what_users_meet_begin_an_epoch():
+    before = replay(PROGRESSIVE)
+    after = evolve(before, bounds(T0 + HOUR, traffic_percent=20))
+    assert (after.share, after.live_share) == (100, 20)
+    assert after.epoch == before.epoch + 1
+    assert after.hold_since == T0 + HOUR
+    assert after.stays[-1].share == 20
+
+
+@pytest.mark.parametrize("said", [{}, {"traffic_percent": 50}, {"agents": {"guest": False}}])
+def test_bounds_that_change_nothing_for_users_leave_the_hold_alone(said: dict[str, Any]):
+    before = replay(CANARY)
+    after = evolve(before, bounds(T0 + HOUR, **said))
+    assert (after.epoch, after.hold_since, after.stays) == (
+        before.epoch,
+        before.hold_since,
+        before.stays,
+    )
+
+
+@pytest.mark.parametrize("said", [{"enabled": False}, {"shadow_mode": True}])
+def test_while_switched_off_or_in_shadow_everybody_counts_as_on_control(said: dict[str, Any]):
+    rollout = evolve(replay(PROGRESSIVE), bounds(T0 + HOUR, **said))
+    assert arm_at(rollout, 0, T0 + HOUR)[0] == CONTROL
+    again = evolve(rollout, bounds(T0 + 2 * HOUR))
+    assert arm_at(again, 0, T0 + 2 * HOUR) == (CANDIDATE, rollout.epoch + 1)
+    assert arm_at(again, 0, T0 + HOUR) == (CONTROL, rollout.epoch)
+
+
 # --- who was where, when
 
 

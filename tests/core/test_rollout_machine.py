@@ -7,6 +7,7 @@ from functools import reduce
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -16,9 +17,8 @@ from molt.core.assignment import CANDIDATE, CONTROL, assign, bucket_of
 from molt.core.errors import Refused
 from molt.core.events import (
     AnyEvent,
-    CandidateChanged,
+    BoundsChanged,
     Completed,
-    Halved,
     IncidentOpened,
     ProcedureStepDone,
     QuestionAsked,
@@ -29,7 +29,7 @@ from molt.core.events import (
 )
 from molt.core.evidence import Seen
 from molt.core.flags import Bounds
-from molt.core.rollout import ACTIVE, WATCHED, Phase, Rollout, evolve
+from molt.core.rollout import ACTIVE, WATCHED, Phase, Rollout, arm_at, evolve
 from molt.core.snapshot import derive
 
 from .traffic import Load
@@ -61,7 +61,13 @@ PLAN = plan(
 )
 NEVER_JUST_THERE = ("error_rate", "latency", "no_violation", "cost_within_budget")
 SUBJECTS = [f"guest-{i}" for i in range(60)]
-EPOCH_EVENTS = (StepEntered, CandidateChanged, Halved, Resumed)
+BOUNDS = [
+    Bounds(),
+    Bounds(),
+    Bounds(traffic_percent=10),
+    Bounds(shadow_mode=True),
+    Bounds(enabled=False),
+]
 CLIMBING = (StepEntered, Completed)
 
 loads = st.sampled_from(
@@ -185,6 +191,12 @@ class AnyHistory(RuleBasedStateMachine):
         self.ask(commands.note, text="deployed", version=version)
         self.decide()
 
+    @rule(bounds=st.sampled_from(BOUNDS))
+    def the_operator_changes_flags(self, bounds: Bounds) -> None:
+        told = msgspec.to_builtins(bounds)
+        self.world.apply(BoundsChanged(at=self.world.now, by="operator", bounds=told))
+        self.decide()
+
     @precondition(
         lambda self: any(i.procedure and not i.steps for i in self.world.rollout.incidents)
     )
@@ -242,14 +254,17 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def the_hold_is_never_shortened(self) -> None:
-        began = None
         for before, event in _with_states(self.world.log):
             if isinstance(event, CLIMBING) and before.phase in ACTIVE and _rises(before, event):
                 hold = PLAN.phase(before.plan_phase).steps[before.step].hold
-                assert began is not None
-                assert event.at - began >= hold
-            if isinstance(event, EPOCH_EVENTS):
-                began = event.at
+                assert event.at - before.stays[-1].at >= hold, "since the last epoch began"
+
+    @invariant()
+    def nobody_climbs_past_the_operators_flags(self) -> None:
+        for before, event in _with_states(self.world.log):
+            if isinstance(event, CLIMBING) and before.phase in ACTIVE and _rises(before, event):
+                assert before.bounds.ceiling >= before.share
+                assert before.bounds.enabled is not False
 
     @invariant()
     def nothing_restarts_by_itself_after_a_rollback(self) -> None:
@@ -271,9 +286,17 @@ class AnyHistory(RuleBasedStateMachine):
     @invariant()
     def whoever_was_in_stays_in(self) -> None:
         rollout = self.world.rollout
-        flags = derive(rollout, PLAN, Bounds())
+        flags = derive(rollout, PLAN, rollout.bounds)
         inside = {s for s in SUBJECTS if assign(flags, "guest", s).arm == CANDIDATE}
-        assert inside == {s for s in SUBJECTS if bucket_of("salt", s) < rollout.share * 100}
+        assert inside == {s for s in SUBJECTS if bucket_of("salt", s) < rollout.live_share * 100}
+
+    @invariant()
+    def outcomes_go_to_the_arm_that_gateways_chose(self) -> None:
+        rollout, now = self.world.rollout, self.world.now
+        flags = derive(rollout, PLAN, rollout.bounds)
+        for subject in SUBJECTS[:10]:
+            arm, epoch = arm_at(rollout, bucket_of("salt", subject), now)
+            assert (arm, epoch) == (assign(flags, "guest", subject).arm, flags.epoch)
 
     @invariant()
     def every_epoch_is_one_stretch_of_one_share(self) -> None:

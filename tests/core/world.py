@@ -124,9 +124,9 @@ class World:
                 place = Place("r1", self.rollout.epoch, arm, mode if arm == CANDIDATE else LIVE)
                 cuts = latency_cuts(self.rollout, self.playbook)
                 self.take(gather(self.rng, place, load, self.now, length, cuts=cuts, every=every))
-        if control is not None and candidate is not None and 0 < self.rollout.share < 100:
+        if control is not None and candidate is not None and 0 < self.rollout.live_share < 100:
             n = int(control.requests * (length / HOUR) / 10)
-            epoch, share = self.rollout.epoch, self.rollout.share
+            epoch, share = self.rollout.epoch, self.rollout.live_share
             self.book.add_seen(newcomers(self.rng, "r1", epoch, share, n))
         if advance:
             self.now += length
