@@ -37,9 +37,9 @@ class Stage:
 
     async def open(self) -> None:
         """Start everything in the order in which it depends on each other."""
-        existing = await self._bar("existing-system")
+        existing = await self._bar("existing-system", "--latency-ms", "70")
         tools = await self._bar("bar-tools")
-        extra = ["--tools", f"{tools['url']}/mcp", "--allow-faults"]
+        extra = ["--tools", f"{tools['url']}/mcp", "--allow-faults", "--latency-ms", "5"]
         if self._ignore_shadow:
             extra.append("--ignore-shadow")
         agent = await self._bar("agent-chat", *extra)
