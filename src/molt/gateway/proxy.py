@@ -4,12 +4,15 @@ import asyncio
 import gc
 import ssl
 import time
-from typing import Literal
+from typing import Final, Literal
 
 from molt.wire.deadlines import Deadlines
 from molt.wire.exchange import Edge, Exchange, Forward
 from molt.wire.front import Front, Limits
 from molt.wire.server import UserConnection
+
+_COLLECT: Final = (20_000, 20, 100)
+"""Allocations before a young collection, and how many of them before an older one."""
 
 
 class Proxy:
@@ -44,7 +47,8 @@ class Proxy:
     ) -> None:
         """Listen; `port` then says where. Several processes may hold a `shared` port.
 
-        `freeze` keeps what exists now out of garbage collections: for a process that only serves.
+        `freeze` keeps what exists now out of garbage collections, and makes them rare, for requests
+        leave no cycles behind: for a process that only serves.
         Raises OSError when the address cannot be had.
         """
         loop = asyncio.get_running_loop()
@@ -61,6 +65,7 @@ class Proxy:
         if freeze:
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*_COLLECT)
 
     def in_flight(self) -> list[Exchange]:
         """All exchanges under way, mirror copies too; each can be taken back by its `cancel`."""

@@ -126,7 +126,7 @@ class Exchange(msgspec.Struct, eq=False):
     target: bytes
     """Raw path and query, as they came."""
     headers: list[bytes]
-    """Flat list without host, framing and hop-by-hop headers; see `find`."""
+    """Flat list without host, framing, hop-by-hop, `x-forwarded-*` and `x-molt-*`; see `find`."""
     host: bytes
     client: str
     """Address of the peer."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FORWARDED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 """Request headers in which proxies say for whom they ask."""
 
+PRIVATE: Final = b"x-molt-"
+"""Request headers that begin so are the edge's to set: those of users are dropped unseen."""
+
 
 class Limits(msgspec.Struct, frozen=True):
     """Bounds of the user's side, in bytes and seconds.
@@ -60,7 +63,8 @@ class Front:
         self.limits = limits
         self.forwarded = forwarded
         self.mirrors = Mirrors(edge, limits)
-        self.lines = HeaderLines(HOP_BY_HOP | FORWARDED | {b"host", b"content-length", b"expect"})
+        special = HOP_BY_HOP | FORWARDED | {b"host", b"content-length", b"expect"}
+        self.lines = HeaderLines(special, prefix=PRIVATE)
         self.connections: set[UserConnection] = set()
         self.draining = False
 

@@ -16,16 +16,22 @@ _LONGEST: Final = 256
 
 
 class HeaderLines(dict[bytes, Parts]):
-    """Maps a header line to its parts; bounded, and emptied when full."""
+    """Maps a header line to its parts; bounded, and emptied when full.
 
-    def __init__(self, special: frozenset[bytes]) -> None:
+    Special are the names in `special`, and those that begin with `prefix`, if one is given.
+    """
+
+    def __init__(self, special: frozenset[bytes], prefix: bytes | None = None) -> None:
         super().__init__()
         self._special = special
+        self._prefix = prefix
 
     def __missing__(self, line: bytes) -> Parts:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
         special = name in self._special
+        if self._prefix is not None and name.startswith(self._prefix):
+            special = True
         parts: Parts = (name, value) if special else (name, b": ", value, b"\r\n")
         if len(line) <= _LONGEST:
             if len(self) >= _MOST:

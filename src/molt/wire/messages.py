@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from molt.wire.exchange import Exchange, Forward, without
+from molt.wire.exchange import Exchange
 from molt.wire.upstream import Upstream
 
 NO_BODY: Final = -3
@@ -36,16 +36,6 @@ def status_line(status: int) -> bytes:
     """The first line of an answer."""
     line = STATUS_LINES.get(status)
     return b"HTTP/1.1 %d \r\n" % status if line is None else line
-
-
-def request_headers(exchange: Exchange, plan: Forward) -> bytes:
-    """The header lines that are forwarded: none of `x-molt-*`, none that the plan strips."""
-    block = b"".join(exchange.headers)
-    strip = plan.strip
-    if not strip and b"x-molt-" not in block:
-        return block
-    kept = without(exchange.headers, lambda n: n in strip or n.startswith(b"x-molt-"))
-    return b"".join(kept)
 
 
 def request_head(exchange: Exchange, upstream: Upstream) -> tuple[bytes, ...]:

@@ -52,7 +52,7 @@ class Mirrors:
             copy.finish("mirror_dropped")
             return
         head = request_head(copy, plan.mirror)
-        lines = (relay.lines, relay.forwarded, plan.mirror_headers)
+        lines = (*relay.lines, relay.forwarded, plan.mirror_headers)
         framing = whole_body(copy, relay.length)
         copy.data = b"".join((*head, *lines, framing, *relay.chunks))
         copy.timeout = plan.mirror.answer_timeout

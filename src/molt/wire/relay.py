@@ -12,13 +12,12 @@ from typing import Final
 from molt.wire.client import CHUNKED, UpstreamConnection
 from molt.wire.deadlines import NEVER
 from molt.wire.delivery import Delivery
-from molt.wire.exchange import IDEMPOTENT, Answer, Failure, FailureKind, Outcome
+from molt.wire.exchange import IDEMPOTENT, Answer, Failure, FailureKind, Outcome, without
 from molt.wire.messages import (
     NO_BODY,
     chunk,
     error_body,
     request_head,
-    request_headers,
     whole_body,
 )
 from molt.wire.upstream import Dial, Upstream
@@ -55,7 +54,7 @@ class Relay(Delivery):
     forwarded: bytes = b""
     begun: bool = False
     refusal: tuple[int, str, Outcome] | None = None
-    lines: bytes = b""
+    lines: list[bytes] = []  # noqa: RUF012 - msgspec gives each instance its own
     _dial: Dial | None = None
     _target: Upstream | None = None
     _extra: bytes = b""
@@ -166,7 +165,8 @@ class Relay(Delivery):
             self._answer(plan.status, plan.body, plan.headers, "refused")
             return
         self.plan = plan
-        self.lines = request_headers(self, plan)
+        strip = plan.strip
+        self.lines = without(self.headers, strip.__contains__) if strip else self.headers
         self._retain = (
             plan.fallback is not None or plan.mirror is not None or self.method in IDEMPOTENT
         )
@@ -202,7 +202,7 @@ class Relay(Delivery):
         self._dial = None
         self._conn = conn
         head = request_head(self, conn.upstream)
-        lines = (self.lines, self.forwarded, self._extra)
+        lines = (*self.lines, self.forwarded, self._extra)
         if self.request_done:
             framing = whole_body(self, self.length)
             conn.begin(self, b"".join((*head, *lines, framing, *self.chunks)))

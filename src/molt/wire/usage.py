@@ -33,6 +33,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 UNKNOWN: Final = Usage()
+_PLAIN: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
 
 
 class Reader(Protocol):
@@ -65,6 +66,8 @@ def usage_reader(
 
     Which of the forms it is shows in the answer itself.
     """
+    if content_encoding is None and content_type in _PLAIN:
+        return JsonReader()
     kind = (content_type or b"").partition(b";")[0].strip().lower()
     if kind == b"application/json":
         reader: Reader = JsonReader()
@@ -163,10 +166,11 @@ class _Findings:
         self.model = model or self.model
         if tokens is None:
             return
-        base = tokens.input_tokens if tokens.prompt_tokens is None else tokens.prompt_tokens
-        if base is not None:
+        if tokens.prompt_tokens is not None:
+            self.input = tokens.prompt_tokens  # cached ones are in it
+        elif tokens.input_tokens is not None:
             cached = tokens.cache_creation_input_tokens or 0
-            self.input = base + cached + (tokens.cache_read_input_tokens or 0)
+            self.input = tokens.input_tokens + cached + (tokens.cache_read_input_tokens or 0)
         out = tokens.output_tokens
         out = out if tokens.completion_tokens is None else tokens.completion_tokens
         self.output = self.output if out is None else out
@@ -182,9 +186,8 @@ class _Findings:
         )
 
 
-def _read(data: bytes, found: _Findings) -> None:
-    """Decode one answer or event into `found`; raises `msgspec.MsgspecError`."""
-    body = _BODY.decode(data)
+def _take(body: _Body, found: _Findings) -> None:
+    """What one answer or event says."""
     found.add(body.model, body.usage)
     for part in (body.response, body.message):
         if isinstance(part, _Part):
@@ -260,12 +263,27 @@ class JsonReader:
         """Decode; what is not the expected JSON is unknown."""
         if not self._parts:
             return UNKNOWN
-        found = _Findings()
+        data = b"".join(self._parts)
         try:
-            _read(b"".join(self._parts), found)
+            body = _BODY.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return UNKNOWN
+        tokens = body.usage
+        if tokens is not None and tokens.completion_tokens is not None and _is_plain_chat(body):
+            return Usage(body.model, tokens.prompt_tokens, tokens.completion_tokens, (), "measured")
+        found = _Findings()
+        _take(body, found)
         return found.usage()
+
+
+def _is_plain_chat(body: _Body) -> bool:
+    """A chat completion with both counts and one answer that calls no tool, as most are."""
+    if body.usage is None or body.usage.prompt_tokens is None:
+        return False
+    if body.choices is None or len(body.choices) != 1 or body.tool_calls_made is not None:
+        return False
+    message = body.choices[0].message
+    return message is not None and not message.tool_calls
 
 
 class StreamReader:
@@ -294,7 +312,7 @@ class StreamReader:
 
     def _decode(self, event: bytes) -> None:
         try:
-            _read(event, self._found)
+            _take(_BODY.decode(event), self._found)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return  # `[DONE]`, or an event of another form
         self._named = self._found.model is not None
