@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -224,6 +225,27 @@ async def test_evidence_goes_to_its_own_rollout(house: House):
 
 
 # --- what people read
+
+
+async def test_an_undelivered_notice_holds_nothing_up(house: House):
+    house.phone.dead = True
+    await house.serve(HOUR, Load(600), Load(600))
+    await asyncio.sleep(0)
+    assert house.rollout.share == 20
+    assert "small: at 20%" not in [notice.title for notice in house.phone.notices]
+
+
+async def test_a_person_hears_of_halvings_alarms_and_questions(open_house: OpenHouse):
+    gate = {"kind": "error_rate", "below": "1%"}
+    house = await open_house(plan(("canary", [step(20, gate, max_hold="2h"), step(30)])))
+    await house.begin()
+    await house.serve(HOUR, Load(600, slow=0.5), Load(600), every=timedelta(seconds=10))
+    await house.do(commands.resume, reason="faster now")
+    await house.serve(2 * HOUR, Load(20), Load(600))
+    await house.serve(HOUR, None, Load(600))
+    await asyncio.sleep(0)
+    titles = {notice.title for notice in house.phone.notices}
+    assert {"small: traffic halved", "small: a question", "small: blind"} <= titles
 
 
 async def test_a_person_hears_of_pauses_questions_and_steps(house: House):

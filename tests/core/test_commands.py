@@ -334,6 +334,8 @@ def test_a_note_with_a_version_is_a_change_of_the_candidate():
 
 def test_an_incident_is_noted_and_closed_once():
     w = rolled_back()
+    with pytest.raises(Refused, match="needs its cause"):
+        w.do(commands.close_incident, "r1-i1", cause="")
     noted = w.do(commands.note_incident, "r1-i1", text="cable")
     closed = w.do(commands.close_incident, "r1-i1", cause="a loose cable")
     assert isinstance(noted[0], IncidentNoted)

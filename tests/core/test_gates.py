@@ -427,6 +427,13 @@ def test_few_missing_requests_at_a_small_share_are_not_blindness():
     assert "no candidate request for" in ruled(w)["sight"].reason
 
 
+def test_in_shadow_a_silent_agent_is_blindness_as_far_as_copies_are_due():
+    w = world(GATES["no_violation"], phase="shadow").wait(HOUR).serve(10 * MINUTE, None, Load(600))
+    assert "no candidate request for" in ruled(w)["sight"].reason
+    quiet = world(GATES["no_violation"], phase="shadow").wait(HOUR)
+    assert "sight" not in ruled(quiet.serve(10 * MINUTE, None, Load(60)))
+
+
 def test_a_broken_sample_ratio_freezes_passes_and_failures():
     w = all_passing()
     w.book.add_seen(Seen("r1", w.rollout.epoch, CONTROL, f"x{i}") for i in range(3000))
