@@ -252,18 +252,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise _Unexpected
         self._raw = b""
         del lines[0]
-        known = self.upstream.lines
-        headers: list[bytes] = []
-        special: dict[bytes, bytes] = {}
-        for line in lines:
-            parts = known[line]
-            if len(parts) == 4:
-                headers += parts
-            elif parts[0] in special:
-                special[parts[0]] += b", " + parts[1]
-            else:
-                special[parts[0]] = parts[1]
-        self.headers = headers
+        self.headers, special = self.upstream.lines.take(lines)
         self.keep_alive = self._parser.should_keep_alive()
         if b"content-length" in special:
             self.length = int(special[b"content-length"])

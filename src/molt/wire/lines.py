@@ -1,24 +1,18 @@
-"""Header lines, taken apart once: clients and services repeat themselves.
-
-Only lines that llhttp has accepted come here. Nothing is remembered of a line but its two parts.
-"""
+"""Header lines, taken apart once: clients and services repeat themselves."""
 
 from typing import Final
 
-Parts = tuple[bytes, ...]
-"""`(name, b": ", value, b"\\r\\n")` of a header that is passed on, `(name, value)` of a special one.
-
-Names are in lower case; values are without the space around them.
-"""
-
 _MOST: Final = 4096
+"""Lines that are remembered; then everything is forgotten."""
 _LONGEST: Final = 256
 
 
-class HeaderLines(dict[bytes, Parts]):
-    """Maps a header line to its parts; bounded, and emptied when full.
+class HeaderLines(dict[bytes, tuple[bytes, ...]]):
+    """Turns header lines into headers: those that are passed on, and the special ones.
 
-    Special are the names in `special`, and those that begin with `prefix`, if one is given.
+    Special are the names in `special`, and those that begin with `prefix`, if one is given. A line
+    maps to its four places in a flat list, or, if it is special, to its name and value. llhttp
+    judges every head, whether its lines are known here or not.
     """
 
     def __init__(self, special: frozenset[bytes], prefix: bytes | None = None) -> None:
@@ -26,13 +20,29 @@ class HeaderLines(dict[bytes, Parts]):
         self._special = special
         self._prefix = prefix
 
-    def __missing__(self, line: bytes) -> Parts:
+    def take(self, lines: list[bytes]) -> tuple[list[bytes], dict[bytes, bytes]]:
+        """Plain headers as a flat list, and the special ones by name, repeated values joined.
+
+        Names are in lower case, values without the space around them.
+        """
+        plain: list[bytes] = []
+        special: dict[bytes, bytes] = {}
+        for line in lines:
+            parts = self[line]
+            if len(parts) == 4:
+                plain += parts
+            else:
+                name, value = parts
+                special[name] = special[name] + b", " + value if name in special else value
+        return plain, special
+
+    def __missing__(self, line: bytes) -> tuple[bytes, ...]:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
         special = name in self._special
         if self._prefix is not None and name.startswith(self._prefix):
             special = True
-        parts: Parts = (name, value) if special else (name, b": ", value, b"\r\n")
+        parts = (name, value) if special else (name, b": ", value, b"\r\n")
         if len(line) <= _LONGEST:
             if len(self) >= _MOST:
                 self.clear()

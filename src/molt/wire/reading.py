@@ -193,17 +193,7 @@ class RequestReader(asyncio.Protocol):
         if len(request_line) != 3:
             raise Refused(400, "the request line must be a method, a target and a version")
         method, target, version = request_line
-        headers: list[bytes] = []
-        special: dict[bytes, bytes] = {}
-        known = self.front.lines
-        for line in lines:
-            parts = known[line]
-            if len(parts) == 4:
-                headers += parts
-            elif parts[0] in special:
-                special[parts[0]] += _MERGED + parts[1]
-            else:
-                special[parts[0]] = parts[1]
+        headers, special = self.front.lines.take(lines)
         relay = Relay(method, target, headers, b"", self._peer, time.monotonic())
         relay.user = self  # pyright: ignore[reportAttributeAccessIssue]
         self._incoming = relay
