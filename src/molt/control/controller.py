@@ -404,8 +404,7 @@ class Controller:
                 desk.book.add_sums(sums)
         for desk in self.desks.values():
             desk.book.add_seen(s for s in new if s.rollout == desk.id)
-            desk.violations.extend(v for v in batch.violations if v.rollout == desk.id)
-            del desk.violations[:-1000]
+            desk.book.add_violations(v for v in batch.violations if v.rollout == desk.id)
         touched = {slot.key.rollout for slot in batch.slots} | set(batch.versions)
         async with self._lock:
             await self._publisher.overtake(batch.applied)

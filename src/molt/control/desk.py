@@ -11,7 +11,6 @@ from molt.core.evidence import (
     BucketSums,
     Outcome,
     SumsKey,
-    Violation,
     value,
 )
 from molt.core.playbook import Playbook
@@ -33,7 +32,6 @@ class Desk:
         self.book = Book(self.playbook.timing.slot.total_seconds(), self._timed)
         self.records = list(records)
         self.quiet_until: datetime | None = None
-        self.violations: list[Violation] = []
         self.last_version_seen: dict[str, datetime] = {}
 
     @classmethod

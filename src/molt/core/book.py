@@ -22,6 +22,7 @@ from molt.core.evidence import (
     Seen,
     Slot,
     Tally,
+    Violation,
     add_counts,
 )
 
@@ -30,6 +31,10 @@ Floats = NDArray[np.float64]
 LOOK_BACK = timedelta(hours=26)
 """How long single slots are kept in memory: the longest window a trigger looks back, and a day of
 spending."""
+
+
+MOST_VIOLATIONS = 1000
+"""Violations whose details are kept in memory, the latest ones."""
 
 
 class SlotTotals:
@@ -87,6 +92,7 @@ class Book:
         self._tiers: dict[tuple[int, int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._recent: list[tuple[datetime, str, Arm, int]] = []
         self.new_subjects: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+        self.violations: list[Violation] = []
         self.newest: int | None = None
 
     # --- gathering
@@ -121,6 +127,12 @@ class Book:
         """Count subjects that nobody had seen before."""
         for subject in seen:
             self.new_subjects[subject.epoch][subject.arm != "candidate"] += 1
+
+    def add_violations(self, violations: Iterable[Violation]) -> None:
+        """Remember what the violations were; slots count them."""
+        self.violations.extend(violations)
+        self.violations.sort(key=lambda v: v.at)
+        del self.violations[:-MOST_VIOLATIONS]
 
     def add_outcomes(self, outcomes: Iterable[tuple[Outcome, Arm, int]]) -> None:
         """Remember when the outcomes happened that rules look at, with their arm and epoch."""

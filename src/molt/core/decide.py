@@ -99,7 +99,7 @@ def fire(
         action=fired.action,
         ruling=fired.ruling,
         reason=reason,
-        quiet_until=quiet_until,
+        quiet_until=fired.since or quiet_until,
         detail=fired.detail,
     )
     match fired.action:
@@ -142,7 +142,7 @@ def _climb(scene: Scene) -> list[AnyEvent]:
     rulings = gates.rule_all(scene)
     back = gates.failed_with(scene, rulings, "roll_back")
     if back:
-        return fire(scene, triggers.TriggerRuling(back, "roll_back", {}), None)
+        return fire(scene, triggers.TriggerRuling(back, "roll_back"), None)
     if rollout.halt and rollout.halt.kind != "question":
         return _changed(scene, rulings)
     if all(r.verdict == "pass" for r in rulings):

@@ -102,7 +102,8 @@ class Noted(Event, frozen=True, kw_only=True):
 
 
 class IncidentOpened(Event, frozen=True, kw_only=True):
-    """A trigger fired. `quiet_until` is the last instant at which its condition was not yet true."""
+    """A trigger fired. `quiet_until` is when its condition became true, where that is known, else the
+    last look at which it was not true yet. `detail` names the violation, if it was one."""
 
     incident: str
     trigger: str

@@ -5,15 +5,16 @@ Triggers look across gates, holds and approvals, in every phase, at live and sha
 
 import math
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from molt.core.assignment import CANDIDATE, CONTROL, STATISTICS_BUCKETS, Arm
 from molt.core.book import Floats
 from molt.core.events import Ruling
-from molt.core.evidence import COST_CAPPED, LIVE, PRICED, REQUESTS, SHADOW, over
+from molt.core.evidence import COST_CAPPED, LIVE, PRICED, REQUESTS, SHADOW, Violation, over
 from molt.core.playbook import (
     Action,
     ComplaintsTrigger,
@@ -34,16 +35,31 @@ LONGEST: Final = 2 ** (sustained.DOUBLINGS - 1)
 
 
 class TriggerRuling(NamedTuple):
-    """A trigger's ruling, what it does when it fires, and what an incident should hold beside."""
+    """A trigger's ruling, what it does when it fires, what an incident should hold beside, and
+    since when its condition is true, where that is known."""
 
     ruling: Ruling
     action: Action
-    detail: dict[str, Any]
+    detail: dict[str, Any] = {}  # noqa: RUF012 - a default that nobody changes
+    since: datetime | None = None
 
 
 def rule_all(scene: Scene) -> list[TriggerRuling]:
     """A ruling for every trigger of the plan, in its order."""
-    return [TriggerRuling(_RULES[type(t)](scene, t), t.action, {}) for t in scene.playbook.triggers]
+    rulings: list[TriggerRuling] = []
+    for trigger in scene.playbook.triggers:
+        ruling = TriggerRuling(_RULES[type(trigger)](scene, trigger), trigger.action)
+        if trigger.kind == "violation" and (first := _first_violation(scene)):
+            detail = msgspec.to_builtins(first)
+            ruling = ruling._replace(detail=detail, since=first.at)
+        rulings.append(ruling)
+    return rulings
+
+
+def _first_violation(scene: Scene) -> Violation | None:
+    """The earliest violation since the last resume whose details are known."""
+    since = scene.rollout.window_since
+    return next((v for v in scene.book.violations if since is None or v.at >= since), None)
 
 
 def _sustained(
@@ -121,7 +137,9 @@ def _violation(scene: Scene, _: ViolationTrigger) -> Ruling:
     found, requests = sum(c.violations for c in counts), sum(c.requests for c in counts)
     numbers = {"violations": found, "requests": requests}
     if found:
-        return Ruling("violation", "fail", f"{found} security violation(s)", numbers)
+        first = _first_violation(scene)
+        what = f": {first.agent} called {first.tool} ({first.source})" if first else ""
+        return Ruling("violation", "fail", f"{found} security violation(s){what}", numbers)
     return Ruling("violation", "pass", f"none in {requests} requests", numbers)
 
 
