@@ -53,6 +53,7 @@ def test_a_forbidden_tool_call_ends_at_zero_within_a_tenth_of_a_second(
     opened = molt.events("IncidentOpened")[0]
     assert opened["trigger"] == "violation"
     assert opened["action"] == "roll_back"
+    assert (opened["detail"]["agent"], opened["detail"]["tool"]) == ("guest", "approval_resolve")
     until(lambda: finished(molt), what="the whole procedure")
     assert molt.ask("Show me your beers").headers["x-molt-arm"] == "control"
     folder = molt.data / "incidents" / opened["incident"]
