@@ -83,6 +83,7 @@ class Disk(MemoryStore):
     def __init__(self, now: Callable[[], datetime]) -> None:
         super().__init__(now)
         self.broken: set[str] = set()
+        self.appends_left: int | None = None
         self.loses_answer = False
 
     def _check(self, what: str) -> None:
@@ -93,6 +94,10 @@ class Disk(MemoryStore):
         self, rollout: str, events: Sequence[AnyEvent], *, expected_version: int
     ) -> Sequence[Recorded]:
         self._check("append")
+        if self.appends_left is not None:
+            if self.appends_left == 0:
+                raise StoreUnavailable("the process is about to die")
+            self.appends_left -= 1
         records = await super().append(rollout, events, expected_version=expected_version)
         if self.loses_answer:
             self.loses_answer = False
@@ -219,7 +224,8 @@ class House:
         rollout, rid = self.rollout, self.desk.id
         batch = self.batch(versions=versions or {})
         shadow = rollout.phase == "shadow"
-        for arm, load in ((CANDIDATE, candidate), (CONTROL, control)):
+        arms: dict[Arm, Load | None] = {CANDIDATE: candidate, CONTROL: control}
+        for arm, load in arms.items():
             if load is not None:
                 mode = SHADOW if shadow and arm == CANDIDATE else LIVE
                 place = Place(rid, rollout.epoch, arm, mode)

@@ -209,6 +209,7 @@ def test_a_failed_comparison_takes_the_traffic_back():
     )
     events = w.decide()
     assert kinds(events) == [IncidentOpened, RolledBack]
+    assert isinstance(events[0], IncidentOpened)
     assert events[0].trigger == "no_degradation:order_completion"
     assert (w.rollout.phase, w.rollout.share) == (Phase.ROLLED_BACK, 0)
 

@@ -50,7 +50,7 @@ def test_with_control_alone_no_gate_passes_or_fails(name: str):
     assert {r.verdict for r in found} == {"wait"}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=4),
     st.sampled_from(sorted(set(GATES) - {"no_rollback", "approval", "no_critical_error"})),

@@ -31,7 +31,9 @@ def test_a_duration_without_a_clear_unit_is_refused(text: object):
 
 @pytest.mark.parametrize("text", ["500ms", "90s", "5m", "48h", "7d", "14d"])
 def test_a_duration_is_shown_as_it_is_usually_written(text: str):
-    assert show_duration(parse_duration(text)) == text
+    length = parse_duration(text)
+    assert isinstance(length, timedelta)
+    assert show_duration(length) == text
 
 
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=3650)))

@@ -100,6 +100,7 @@ class AnyHistory(RuleBasedStateMachine):
     def decide(self) -> list[AnyEvent]:
         """Decide as often as something follows; a second look must find nothing more to do."""
         events = self.world.decide()
+        more: list[AnyEvent] = []
         for _ in range(4):
             more = self.world.decide()
             if not more:
@@ -334,7 +335,5 @@ def _rulings(event: AnyEvent) -> Sequence[Ruling]:
     return getattr(event, "rulings", ())
 
 
-AnyHistory.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=30, deadline=None, derandomize=True
-)
+AnyHistory.TestCase.settings = settings(max_examples=30, stateful_step_count=30, derandomize=True)
 TestAnyHistory = AnyHistory.TestCase

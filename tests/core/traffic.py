@@ -85,9 +85,9 @@ def gather(
     return Gathered(slots, [_sums(place, bucket, columns)] if n else [])
 
 
-def _outcomes(rng: np.random.Generator, n: int, load: Load) -> dict[str, NDArray[np.float64]]:
+def _outcomes(rng: np.random.Generator, n: int, load: Load) -> dict[str, Any]:
     shares = {**ORDERS, **OTHERS, **load.outcomes}
-    drawn, columns = rng.random(n), dict[str, NDArray[np.float64]]()
+    drawn, columns = rng.random(n), dict[str, Any]()
     low = 0.0
     for kind in ORDERS:
         columns[kind] = ((drawn >= low) & (drawn < low + shares[kind])) * 1.0
@@ -100,7 +100,7 @@ def _outcomes(rng: np.random.Generator, n: int, load: Load) -> dict[str, NDArray
     return columns | {value("staff_response"): waited}
 
 
-def _sums(place: Place, bucket: Any, columns: Mapping[str, NDArray[np.float64]]) -> BucketSums:
+def _sums(place: Place, bucket: Any, columns: Mapping[str, Any]) -> BucketSums:
     key = SumsKey(place.rollout, place.epoch, place.tier, "guest", place.arm, place.mode)
     sums = BucketSums(key, {})
     for name, amounts in columns.items():

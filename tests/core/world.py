@@ -119,7 +119,8 @@ class World:
     ) -> "World":
         """Let traffic come in for `length`, and time pass."""
         mode = self.scene.mode
-        for arm, load in ((CANDIDATE, candidate), (CONTROL, control)):
+        arms: dict[Arm, Load | None] = {CANDIDATE: candidate, CONTROL: control}
+        for arm, load in arms.items():
             if load is not None:
                 place = Place("r1", self.rollout.epoch, arm, mode if arm == CANDIDATE else LIVE)
                 cuts = latency_cuts(self.rollout, self.playbook)
@@ -156,7 +157,8 @@ class World:
         buckets = {b: float(n) for b, n in enumerate(np.bincount(range(count))) if n}
         self.book.add_sums(BucketSums(key, {kind: buckets}))
         outcome = Outcome(id="o", subject="s", kind=kind, at=self.now)
-        self.book.add_outcomes([(outcome, arm, self.rollout.epoch)] * count)
+        one: tuple[Outcome, Arm, int] = (outcome, arm, self.rollout.epoch)
+        self.book.add_outcomes([one] * count)
 
 
 def verdicts(rulings: Sequence[Ruling]) -> dict[str, str]:
