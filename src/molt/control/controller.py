@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from molt.control.desk import LATE, Desk
+from molt.control.desk import Desk
 from molt.control.notices import notice_of
 from molt.control.operator_flags import OperatorFlags
+from molt.control.outcomes import Accepted, take_in
 from molt.control.publisher import Publisher
 from molt.core import commands
-from molt.core.assignment import bucket_of
 from molt.core.decide import decide, enter, fire
 from molt.core.errors import OperatorError, Refused, StoreUnavailable, VersionConflict
 from molt.core.events import (
@@ -52,15 +52,6 @@ class Stores(NamedTuple):
     events: EventStore
     evidence: EvidenceStore
     flags: FlagStore
-
-
-class Accepted(NamedTuple):
-    """What became of reported outcomes."""
-
-    accepted: int
-    repeated: int
-    unknown_subjects: int
-    too_late: int
 
 
 Listener = Callable[[str, Sequence[Recorded]], None]
@@ -459,32 +450,7 @@ class Controller:
         """Keep outcomes, each once by its id, attributed to the arm of its subject at its time."""
         desk, now = self.desk(rollout_id), self.clock.now()
         async with self._lock:
-            known = await self._stores.evidence.known_outcomes(rollout_id, [o.id for o in outcomes])
-            fresh = {o.id: o for o in outcomes if o.id not in known}
-            on_time = [
-                o for o in fresh.values() if now - LATE <= o.at <= now + timedelta(minutes=5)
-            ]
-            hashes = {o.subject: self._hash_subject(o.subject) for o in on_time}
-            seen = await self._stores.evidence.known_subjects(rollout_id, list(hashes.values()))
-            unknown = sum(1 for o in on_time if hashes[o.subject] not in seen)
-            sums = desk.sums_of(on_time)
-            hidden = [_hidden(o, hashes[o.subject], desk.rollout.salt) for o in on_time]
-            await self._stores.evidence.add_outcomes(rollout_id, hidden, sums)
-            for one in sums:
-                desk.book.add_sums(one)
-            desk.book.add_outcomes([(o, *desk.arm_of(o)) for o in on_time])
-            self.unknown_subjects += unknown
+            accepted = await take_in(desk, outcomes, self._stores.evidence, self._hash_subject, now)
+            self.unknown_subjects += accepted.unknown_subjects
             await self._step(desk)
-        return Accepted(
-            accepted=len(on_time),
-            repeated=len(outcomes) - len(fresh),
-            unknown_subjects=unknown,
-            too_late=len(fresh) - len(on_time),
-        )
-
-
-def _hidden(outcome: Outcome, subject_hash: str, salt: str) -> Outcome:
-    """The outcome as it is kept: a keyed hash for the subject, and its bucket."""
-    return msgspec.structs.replace(
-        outcome, subject=subject_hash, bucket=bucket_of(salt, outcome.subject)
-    )
+        return accepted
