@@ -163,7 +163,8 @@ class Bar(Served):
     """A service that speaks agent-chat, and remembers what it was asked.
 
     `status`, `tools`, `headers` shape its answers; `hangs` makes it answer only when released;
-    `names_sessions` makes it name a session where the request has none.
+    `names_sessions` makes it name a session where the request has none; `streams` makes it send
+    events for ever, and with `says_done` none after the one that says so.
     """
 
     def __init__(self, name: str) -> None:
@@ -177,7 +178,7 @@ class Bar(Served):
         self.headers: dict[str, str] = {}
         self.hangs = False
         self.names_sessions = False
-        self.streams = False
+        self.streams = self.says_done = False
         self.release = asyncio.Event()
 
     async def _answer(self, request: Request) -> Response:
@@ -205,7 +206,9 @@ class Bar(Served):
         return JSONResponse(answer, self.status, self.headers)
 
     async def _forever(self) -> AsyncIterator[bytes]:
+        yield b'data: {"choices":[]}\n\n' + (b"data: [DONE]\n\n" if self.says_done else b"")
         while not self.release.is_set():
-            yield b'data: {"choices":[]}\n\n'
+            if not self.says_done:
+                yield b'data: {"choices":[]}\n\n'
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.release.wait(), 0.02)

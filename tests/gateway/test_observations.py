@@ -6,7 +6,8 @@ import pytest
 
 from molt.gateway.observations import Observation, Pricing, observe
 from molt.gateway.routes import Decided, Route, Running
-from molt.wire.usage import Usage
+from molt.gateway.streams import StreamReader
+from molt.wire.usage import Usage, usage_reader
 
 from .world import FlatPrices, ended, exchange, rollout
 
@@ -57,6 +58,25 @@ def test_a_failed_candidate_gets_the_error_whatever_became_of_controls_answer(ou
     assert found.status == "5"
     assert found.latency_ms == pytest.approx(1000.0)
     assert found.cost is None  # control's usage is not the candidate's
+
+
+@pytest.mark.parametrize(
+    ("pieces", "inner", "kind"),
+    [
+        ([b'data: {"x":1}\n\n', b"data: [DONE]\n\n"], None, "request"),
+        ([b'data: {"x":1}\n\ndata: [DO', b"NE]\n", b"\n"], None, "request"),
+        ([b'data: {"x":1}\n\n'], None, "aborted"),
+        ([b'data: {"usage":{"input_tokens":1,"output_tokens":2}}\n\n'], "usage", "request"),
+        ([], None, "aborted"),
+    ],
+)
+def test_a_client_that_leaves_after_the_last_event_has_had_its_answer(pieces, inner, kind):
+    decided = Decided(ROUTE, "candidate", "in_share", subject="u1")
+    reader = StreamReader(usage_reader(b"text/event-stream") if inner else None, decided)
+    for piece in pieces:
+        reader.feed(piece)
+    done = ended(exchange(), outcome="client_aborted", usage=reader.finish())
+    assert observe(done, decided, ROUTE, PRICING).kind == kind
 
 
 def test_a_candidate_without_an_answer_has_status_class_0():

@@ -504,6 +504,19 @@ async def test_every_request_leaves_exactly_one_observation(world: World):
     assert sorted(seen) == sorted({hashed(u) for u in (*USERS[:60], INSIDE)})
 
 
+@pytest.mark.parametrize(("says_done", "counted"), [(True, "requests"), (False, "aborted")])
+async def test_a_stream_that_has_said_all_is_answered_though_its_client_leaves(
+    world: World, says_done: bool, counted: str
+):
+    world.agent.streams, world.agent.says_done = True, says_done
+    async with world.client.stream(
+        "POST", "/agents/guest/v1/chat/completions", json={"user": INSIDE}
+    ) as answer:
+        assert await anext(answer.aiter_bytes())
+    await until(lambda: world.control.total(counted) == 1)
+    assert world.control.total("requests") + world.control.total("aborted") == 1
+
+
 async def test_a_malformed_request_leaves_a_record_too(world: World):
     assert world.worker is not None
     reader, writer = await asyncio.open_connection("127.0.0.1", world.worker.port)

@@ -23,6 +23,7 @@ from molt.gateway.recorder import Recorder
 from molt.gateway.refusals import over_limit
 from molt.gateway.routes import Decided, Route, Routes
 from molt.gateway.sessions import SessionField, SessionReader
+from molt.gateway.streams import StreamReader
 from molt.gateway.tokens import Runs, traceparent
 from molt.wire.exchange import Exchange, Failure, Forward, Plan, header_lines
 from molt.wire.exchange import find as find_present
@@ -172,7 +173,9 @@ class MoltEdge:
             self._recorder.version_seen(decided.route.rollout, version.decode("latin-1"))
         kind = find(headers, b"content-type")
         reader = usage_reader(kind, find(headers, b"content-encoding"))
-        if self._session is not None and self._learns(exchange, decided, kind):
+        if kind is not None and kind.startswith(b"text/event-stream"):
+            reader = StreamReader(reader, decided)
+        elif self._session is not None and self._learns(exchange, decided, kind):
             reader = SessionReader(reader, self._session, self._learner(exchange, decided))
         if self._show_arm and not exchange.mirror:
             headers += (*_ARM_HEADER, arm.encode(), b"\r\n")

@@ -4,7 +4,8 @@ An **error** is an answer with 4xx or 5xx, or none. Not errors, and counted apar
 own limiter (`limited`), and requests that ended because the client went away or because a rollback
 took them back (`aborted`). When the candidate failed and control answered in its place, the
 candidate gets the error with the time until it failed, under `fallbacks`; control's answer is
-nobody's observation, so that comparisons of the arms only see what each was assigned. Latency is
+nobody's observation, so that comparisons of the arms only see what each was assigned. A client that
+leaves after a stream's last event has had its answer. Latency is
 the whole time from the request's head to the last byte of the answer.
 """
 
@@ -58,7 +59,7 @@ def observe(exchange: Exchange, decided: Decided, route: Route, pricing: Pricing
     outcome = exchange.outcome
     if exchange.fell_back:
         return _failed_over(exchange)
-    if outcome == "ok":
+    if outcome == "ok" or (outcome == "client_aborted" and decided.said_all):
         return _answered(exchange, decided, route, pricing)
     if outcome == "refused":
         return _LIMITED

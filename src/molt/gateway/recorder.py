@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 SLICE_SECONDS: Final = 0.001
 _CHUNK: Final = 16
 QUIET_SECONDS: Final = 5.0
+_FINE: Final = frozenset({"ok", "client_aborted"})
 SEEN_SECONDS: Final = 6 * 3600.0
 MOST_SEEN: Final = 100_000
 
@@ -94,7 +95,7 @@ class Recorder:
         usage, route = exchange.usage, decided.route
         if usage is not None and usage.tools and route and route.forbidden(usage.tools):
             return True
-        if exchange.status < 400 and exchange.outcome == "ok" and not exchange.fell_back:
+        if exchange.status < 400 and exchange.outcome in _FINE and not exchange.fell_back:
             return False
         quiet = exchange.finished - self._last_error > QUIET_SECONDS
         self._last_error = exchange.finished

@@ -83,7 +83,8 @@ class Decided(msgspec.Struct, eq=False):
     """What was decided for one request; the proxy carries it as the exchange's token.
 
     `assigned` is the arm by the hash alone; `arm` may differ from it by a pin. `begins` tells that
-    a conversation begins. `route` is None when no rollout covers the request.
+    a conversation begins, `said_all` that a stream came to its last event. `route` is None when no
+    rollout covers the request.
     """
 
     route: Route | None
@@ -98,6 +99,7 @@ class Decided(msgspec.Struct, eq=False):
     trace: bytes = b""
     begins: bool = False
     conversation: Conversation | None = None
+    said_all: bool = False
 
 
 class Routes:
