@@ -253,13 +253,13 @@ def _not_inferior(scene: Scene, gate: NoDegradationGate, name: str, margin: floa
     metric, ruling = scene.playbook.metrics[name], f"no_degradation:{name}"
     title = metric.title or name
     d = compare(scene, metric)
-    if d is None or d.control == 0:
-        return Ruling(ruling, "wait", f"{title}: no outcomes on both arms yet")
+    if d is None or d.control == 0 or d.control_n < MIN_COMPARED:
+        return Ruling(ruling, "wait", f"{title}: too few outcomes on both arms yet")
     sign = -1.0 if metric.better == "higher" else 1.0
     mean, harm = abs(d.control), sign * d.estimate
     numbers = _difference_numbers(d, HARM_TAU * mean) | {
         "margin": margin,
-        "log_e_harm": _harm(scene, metric, sign, mean, harm, d.variance),
+        "log_e_harm": _harm(scene, metric, sign, mean, d),
         "log_e_within": evalue.log_e(-harm, d.variance, margin * mean, edge=-margin * mean),
     }
     shown = f"{title}: {d.candidate:.4g} against {d.control:.4g} (margin {show_fraction(margin)})"
@@ -271,16 +271,25 @@ def _not_inferior(scene: Scene, gate: NoDegradationGate, name: str, margin: floa
 
 
 def _harm(
-    scene: Scene, metric: Metric, sign: float, mean: float, harm: float, variance: float
+    scene: Scene, metric: Metric, sign: float, mean: float, whole_d: ratio.Difference
 ) -> float:
-    """log E of harm above zero: from the start, averaged with restarts at every later epoch."""
+    """log E of harm above zero: from the start, averaged with restarts at every later epoch.
+
+    The normal approximation needs some units on each arm; an epoch that has just begun says nothing.
+    """
     tau, epochs = HARM_TAU * mean, scene.live_epochs()
-    whole = evalue.log_e(harm, variance, tau)
+    whole = _log_e_of_harm(whole_d, sign, tau)
     restarts: list[float] = []
     for first in range(1, len(epochs)):
         d = ratio.difference(strata(scene, metric, epochs[first:]), binary=metric.binary)
-        restarts.append(0.0 if d is None else evalue.log_e(sign * d.estimate, d.variance, tau))
+        restarts.append(_log_e_of_harm(d, sign, tau))
     return evalue.averaged(whole, restarts)
+
+
+def _log_e_of_harm(d: ratio.Difference | None, sign: float, tau: float) -> float:
+    if d is None or min(d.candidate_n, d.control_n) < MIN_COMPARED:
+        return 0.0
+    return evalue.log_e(sign * d.estimate, d.variance, tau)
 
 
 def _stable(scene: Scene, gate: StableGate) -> list[Ruling]:
@@ -404,7 +413,7 @@ def _cost(scene: Scene, gate: CostGate) -> list[Ruling]:
     return [Ruling(name, "wait", f"{shown}; not proven yet", numbers)]
 
 
-MIN_PRICED: Final = 30
+MIN_PRICED: Final = 100
 
 
 def _approval(scene: Scene, _: ApprovalGate) -> list[Ruling]:
