@@ -45,7 +45,8 @@ layers: setup
 docs: setup  ## check that the generated reference pages are current (UPDATE=1 rewrites them)
 	@$(BIN)/python -m molt.apps.docs $(if $(UPDATE),--write,--check)
 
-bench: setup  ## CPU and latency of the gateway against nginx and no proxy, in one run
+bench: setup  ## the gateway against nginx and no proxy, and one flag decision
+	@$(BIN)/python benchmarks/decision.py
 	@$(BIN)/python benchmarks/gateway.py $(ARGS)
 
 lock:  ## refresh requirements.lock
