@@ -81,6 +81,9 @@ def _detail(event: AnyEvent) -> str:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        said = {k: v for k, v in value.items() if v not in (None, {})}
+        return ", ".join(f"{k}={v}" for k, v in said.items()) or "none"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

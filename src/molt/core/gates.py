@@ -152,7 +152,9 @@ def _rate(
         return Ruling(name, "fail", f"{shown}; proven above it", numbers)
     if numbers["log_e_below"] >= -math.log(gate.alpha_pass):
         return Ruling(name, "pass", f"{shown}; proven below it", numbers)
-    return Ruling(name, "wait", f"{shown}; not proven yet (up to {show_fraction(high)})", numbers)
+    return Ruling(
+        name, "wait", f"{shown}; not proven yet (up to {show_fraction(round(high, 4))})", numbers
+    )
 
 
 def _error_rate(scene: Scene, gate: ErrorRateGate) -> list[Ruling]:
