@@ -283,3 +283,16 @@ def test_a_reader_that_fails_is_dropped_and_not_the_answer():
             return UNKNOWN
 
     assert fed(Broken(), [b"x"]) is None
+
+
+def test_the_agent_chat_dialect_names_its_model_within_usage():
+    calls = b'"tool_calls": [{"tool": "menu_search"}], '
+    body = (
+        b'{"content": "hi", ' + calls + b'"session_id": "s",'
+        b' "usage": {"prompt_tokens": 3, "completion_tokens": 2, "model": "gpt-4o-mini"}}'
+    )
+    for answer, tools in ((body, ("menu_search",)), (body.replace(calls, b""), ())):
+        reader = usage_reader(b"application/json")
+        assert reader is not None
+        reader.feed(answer)
+        assert reader.finish() == Usage("gpt-4o-mini", 3, 2, tools, "measured")

@@ -86,6 +86,9 @@ class Agents(Section):
     version_header: str = Field(
         default="x-agent-version", description="Answer header that carries its version."
     )
+    model: str | None = Field(
+        default=None, description="What it runs on, for prices, where its answers do not say."
+    )
     reports_actions: bool = Field(
         default=False,
         description="The agent reports each write to `x-molt-report` before it acts. Then control "

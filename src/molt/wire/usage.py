@@ -91,6 +91,8 @@ class _Tokens(msgspec.Struct):
     output_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
+    model: str | None = None
+    """The agent-chat dialect names its model here."""
 
 
 class _Function(msgspec.Struct):
@@ -166,6 +168,7 @@ class _Findings:
         self.model = model or self.model
         if tokens is None:
             return
+        self.model = self.model or tokens.model
         if tokens.prompt_tokens is not None:
             self.input = tokens.prompt_tokens  # cached ones are in it
         elif tokens.input_tokens is not None:
@@ -270,7 +273,8 @@ class JsonReader:
             return UNKNOWN
         tokens = body.usage
         if tokens is not None and tokens.completion_tokens is not None and _is_plain_chat(body):
-            return Usage(body.model, tokens.prompt_tokens, tokens.completion_tokens, (), "measured")
+            model = body.model or tokens.model
+            return Usage(model, tokens.prompt_tokens, tokens.completion_tokens, (), "measured")
         found = _Findings()
         _take(body, found)
         return found.usage()

@@ -41,6 +41,7 @@ def gateway_settings(settings: Settings, keys: Keys, name: str) -> gateway.Gatew
         agent=gateway.Candidate(
             reports_actions=settings.agents.reports_actions,
             version_header=settings.agents.version_header,
+            model=settings.agents.model,
         ),
         report_url=f"{settings.public_api}/api/v1/runs/calls",
         bounds=gateway.Bounds(body=settings.max_body, mirrors=settings.mirror_in_flight),
