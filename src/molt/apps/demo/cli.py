@@ -129,7 +129,7 @@ class Screen:
     def __init__(self, console: Console, hints: str) -> None:
         self.hints = hints
         self._console = console
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._live = Live(console=console, refresh_per_second=4, screen=True)
         self._last: tuple[object, ...] = ()
         self._told = 0
 
