@@ -18,7 +18,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv .venv || \
 		{ echo "$(PYTHON) cannot make virtual environments. On Debian: apt install python3-venv"; exit 1; }
 	@echo "Installing the locked dependencies into .venv (once, about a minute) ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -51,7 +51,7 @@ bench: setup  ## the gateway against nginx and no proxy, and one flag decision
 
 lock:  ## refresh requirements.lock
 	@$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --group dev \
-		--no-header --upgrade --quiet pyproject.toml -o requirements.lock
+		--no-header --quiet pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
