@@ -14,7 +14,7 @@ from molt.gateway.fallback import Fallback
 from molt.gateway.identity import Identity, profiles
 from molt.gateway.observations import Pricing
 from molt.gateway.recorder import Recorder
-from molt.gateway.tokens import Runs
+from molt.link.tokens import Runs
 from molt.wire.deadlines import Deadlines
 from molt.wire.exchange import Answer, Exchange, Forward
 from molt.wire.upstream import Upstream

@@ -16,8 +16,8 @@ from molt.core.assignment import bucket_of
 from molt.core.errors import OperatorError
 from molt.core.flags import Flags, Limits
 from molt.gateway.settings import Candidate, GatewaySettings, Service
-from molt.gateway.tokens import verify
 from molt.gateway.worker import Worker
+from molt.link.tokens import verify
 
 from .servers import KEY, Bar, FakeControl, until
 from .world import FlatPrices, MemoryAudit, flags, hashed

@@ -24,7 +24,7 @@ from molt.gateway.refusals import over_limit
 from molt.gateway.routes import Decided, Route, Routes
 from molt.gateway.sessions import SessionField, SessionReader
 from molt.gateway.streams import StreamReader
-from molt.gateway.tokens import Runs, traceparent
+from molt.link.tokens import Runs, traceparent
 from molt.wire.exchange import Exchange, Failure, Forward, Plan, header_lines
 from molt.wire.exchange import find as find_present
 from molt.wire.upstream import Upstream

@@ -7,17 +7,18 @@ time; a violation, or the first error after a quiet time, asks for it at once.
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
 from molt.core.assignment import CANDIDATE
-from molt.core.evidence import BucketSums, Seen, Slot, Violation
+from molt.core.evidence import Seen, Violation
 from molt.gateway.audit_records import AuditRecords, Hashes
 from molt.gateway.generations import Generations
 from molt.gateway.observations import Observation, Pricing, observe
 from molt.gateway.routes import Decided, Route
 from molt.gateway.tallies import Tallies
+from molt.link.batches import Evidence
 from molt.ports import AuditSink
 from molt.wire.exchange import Exchange
 
@@ -29,18 +30,6 @@ QUIET_SECONDS: Final = 5.0
 _FINE: Final = frozenset({"ok", "client_aborted"})
 SEEN_SECONDS: Final = 6 * 3600.0
 MOST_SEEN: Final = 100_000
-
-
-class Evidence(NamedTuple):
-    """What was folded since the last batch. `versions` are per rollout; `lost` is how many
-    exchanges could not be folded."""
-
-    slots: list[Slot]
-    sums: list[BucketSums]
-    seen: list[Seen]
-    violations: list[Violation]
-    versions: dict[str, str]
-    lost: int = 0
 
 
 class Recorder:

@@ -9,7 +9,7 @@ from molt.core.evidence import LIVE, SHADOW, Mode, over
 from molt.core.flags import Flags, RolloutFlags
 from molt.core.policy import forbidden
 from molt.gateway.pins import Conversation, Pins
-from molt.gateway.tokens import claim
+from molt.link.tokens import claim
 from molt.wire.exchange import Exchange
 
 MOST_VERDICTS: Final = 1000

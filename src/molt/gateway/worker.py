@@ -15,17 +15,17 @@ import structlog
 from molt.core.errors import OperatorError
 from molt.core.evidence import Batch
 from molt.gateway.addresses import ClientAddresses
-from molt.gateway.batches import BatchSender
-from molt.gateway.control_client import ControlClient
 from molt.gateway.edge import Arms, Manners, MoltEdge
 from molt.gateway.fallback import Fallback
-from molt.gateway.flag_stream import FlagFile, FlagStream
 from molt.gateway.identity import BODY_LIMIT, Identity
 from molt.gateway.observations import Pricing
 from molt.gateway.proxy import Proxy
 from molt.gateway.recorder import Recorder
 from molt.gateway.settings import GatewaySettings, Service
-from molt.gateway.tokens import Runs
+from molt.link.batches import BatchSender
+from molt.link.control_client import ControlClient
+from molt.link.flag_stream import FlagFile, FlagStream
+from molt.link.tokens import Runs
 from molt.ports import AuditSink, Prices
 from molt.wire.deadlines import Deadlines
 from molt.wire.exchange import Forward

@@ -14,7 +14,7 @@ from molt.core.assignment import explain
 from molt.core.errors import OperatorError
 from molt.core.evidence import LIVE, Outcome, Violation
 from molt.core.policy import ToolPolicy
-from molt.gateway.tokens import InvalidToken, Run
+from molt.link.tokens import InvalidToken, Run
 
 router = APIRouter(prefix="/api/v1", tags=["facts"])
 

@@ -41,7 +41,7 @@ from molt.control.rollbacks import Rollbacks
 from molt.core.errors import MoltError
 from molt.core.events import Recorded
 from molt.core.evidence import Head
-from molt.gateway.tokens import verify
+from molt.link.tokens import verify
 
 log = structlog.get_logger(__name__)
 

@@ -4,14 +4,13 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import structlog
 
 from molt.core.evidence import Batch, BucketSums, Seen, Slot, SlotKey, SumsKey, Violation
-from molt.gateway.control_client import ControlClient, ControlUnreachable
-from molt.gateway.recorder import Evidence
+from molt.link.control_client import ControlClient, ControlUnreachable
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +23,18 @@ LONGEST_PAUSE: Final = 1.0
 _SEQUENCE_JUMP: Final = 1_000_000
 _NEVER: Final = frozenset({400, 413, 422})
 """Answers that no repetition changes."""
+
+
+class Evidence(NamedTuple):
+    """What was folded since the last batch. `versions` are per rollout; `lost` is how many
+    exchanges could not be folded."""
+
+    slots: list[Slot]
+    sums: list[BucketSums]
+    seen: list[Seen]
+    violations: list[Violation]
+    versions: dict[str, str]
+    lost: int = 0
 
 
 class Draft:

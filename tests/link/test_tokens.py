@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from molt.gateway.tokens import TRACEPARENT, InvalidToken, Run, Runs, claim, traceparent, verify
+from molt.link.tokens import TRACEPARENT, InvalidToken, Run, Runs, claim, traceparent, verify
 
 KEY = b"k" * 32
 NOW = 1_800_000_000.0

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from molt.core.flags import Flags
-from molt.gateway.control_client import ControlUnreachable, Line
-from molt.gateway.flag_stream import FlagFile, FlagStream
+from molt.link.control_client import ControlUnreachable, Line
+from molt.link.flag_stream import FlagFile, FlagStream
 
-from .world import flags
+from ..gateway.world import flags
 
 
 class Decider:

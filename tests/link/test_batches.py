@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from molt.core.evidence import Batch, BucketSums, Seen, Slot, SlotKey, SumsKey, Tally
-from molt.gateway import batches
-from molt.gateway.batches import BatchSender, Draft
-from molt.gateway.control_client import ControlUnreachable
-from molt.gateway.recorder import Evidence
+from molt.link import batches
+from molt.link.batches import BatchSender, Draft, Evidence
+from molt.link.control_client import ControlUnreachable
 
-from .servers import until
+from ..gateway.servers import until
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 

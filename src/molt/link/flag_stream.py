@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from molt.core.flags import Flags
-from molt.gateway.control_client import ControlClient, ControlUnreachable
+from molt.link.control_client import ControlClient, ControlUnreachable
 
 log = structlog.get_logger(__name__)
 

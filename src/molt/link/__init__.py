@@ -1,0 +1,1 @@
+"""How data-plane processes follow control: flags in, evidence out, signed runs."""
