@@ -110,30 +110,30 @@ async def report_call(body: CallReport, request: Request) -> Response:
             "reason": "observed",
         }
     )
-    await _police(controller, claims, body.tool, now)
+    await _police(controller, claims, body, now)
     return Response(status_code=204)
 
 
-async def _police(controller: Controller, claims: Run, tool: str, now: datetime) -> None:
+async def _police(controller: Controller, claims: Run, call: CallReport, now: datetime) -> None:
     """A reported call that the policy forbids is a violation before it happens: refused."""
     desk = controller.desks.get(claims.rollout)
     if desk is None:
         return
     agent = desk.playbook.agents.get(claims.agent)
     policy: ToolPolicy | None = agent.tools.policy() if agent and agent.tools else None
-    if policy is None or policy.permits(tool):
+    if policy is None or (objection := policy.objection(call.tool, call.arguments)) is None:
         return
     violation = Violation(
         rollout=desk.id,
         at=now,
         agent=claims.agent,
-        tool=tool,
+        tool=call.tool,
         source="observed",
         mode=claims.mode,
         run=claims.id,
     )
-    await controller.report_violation(violation, f"run:{claims.id}:{tool}")
-    raise HTTPException(403, f"{claims.agent} must not call {tool}")
+    await controller.report_violation(violation, f"run:{claims.id}:{call.tool}")
+    raise HTTPException(403, f"{claims.agent}: {objection}")
 
 
 @router.get("/flags")
