@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from molt.core.events import AnyEvent, Recorded
-from molt.core.evidence import Batch, BucketSums, Head, Outcome, Seen, Slot
+from molt.core.evidence import Batch, BucketSums, Call, Head, Outcome, Seen, Slot
 from molt.core.flags import Bounds, Flags
 
 
@@ -94,6 +94,14 @@ class EvidenceStore(Protocol):
         self, rollout: str, since: datetime, kinds: Sequence[str] | None = None
     ) -> Sequence[Outcome]:
         """Outcomes of one rollout that happened at `since` or later, in order of time."""
+        ...
+
+    async def calls_of(self, run: str) -> Sequence[Call]:
+        """What one run did through the egress, in order of time."""
+        ...
+
+    async def calls(self, rollout: str, since: datetime, at_most: int = 1000) -> Sequence[Call]:
+        """The calls of one rollout at `since` or later, in order of time, the first `at_most`."""
         ...
 
     async def fold(self, now: datetime) -> None:

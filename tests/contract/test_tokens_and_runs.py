@@ -7,6 +7,7 @@ import pytest
 
 from molt.adapters.sql.values import ApiToken
 from molt.core.errors import Refused
+from molt.core.evidence import Batch, Call
 
 from .evidence_values import AT
 
@@ -105,3 +106,47 @@ async def test_a_run_is_forgotten_an_hour_after_its_last_report(store):
 
     assert await store.close_run("closed", AT) == []
     assert await store.close_run("young", AT + HOUR) == ["a", "b"]
+
+
+def call(name: str, run: str = "run1", rollout: str = "r", after: int = 0) -> Call:
+    return Call(
+        id=name,
+        at=AT + timedelta(seconds=after),
+        kind="tool",
+        name="add_to_cart",
+        disposition="executed",
+        rollout=rollout,
+        run=run,
+        arguments='{"item": 1}',
+        latency_ms=1.5,
+    )
+
+
+def of_calls(sequence: int, *calls: Call) -> Batch:
+    return Batch(gateway="egress", sequence=sequence, sent_at=AT, applied=1, calls=list(calls))
+
+
+async def test_calls_of_a_run_come_back_whole_and_in_order_of_time(store):
+    late, early, other = call("b", after=2), call("a", after=1), call("c", "run2")
+    await store.ingest(of_calls(1, late, other))
+    await store.ingest(of_calls(2, early))
+
+    assert await store.calls_of("run1") == [early, late]
+    assert await store.calls("r", AT + timedelta(seconds=1)) == [early, late]
+    assert await store.calls("r", AT, at_most=1) == [other]
+    assert await store.calls("another", AT) == []
+
+
+async def test_a_call_counts_once_by_its_id(store):
+    await store.ingest(of_calls(1, call("a")))
+    await store.ingest(of_calls(2, call("a"), call("b")))
+
+    assert [c.id for c in await store.calls_of("run1")] == ["a", "b"]
+
+
+async def test_calls_are_forgotten_after_a_week(store):
+    await store.ingest(of_calls(1, call("a"), call("b", after=1)))
+
+    await store.fold(AT + timedelta(days=7, seconds=1))
+
+    assert [c.id for c in await store.calls_of("run1")] == ["b"]

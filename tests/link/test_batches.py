@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from molt.core.evidence import Batch, BucketSums, Seen, Slot, SlotKey, SumsKey, Tally
+from molt.core.evidence import Batch, BucketSums, Call, Seen, Slot, SlotKey, SumsKey, Tally
 from molt.link import batches
 from molt.link.batches import BatchSender, Draft, Evidence
 from molt.link.control_client import ControlUnreachable
@@ -149,3 +149,20 @@ async def test_a_batch_under_way_is_not_lost_by_a_stop():
     await sending.send()
     kept = {b.sequence: b for b in control.got}
     assert [s.requests for b in kept.values() for s in b.slots] == [7, 1]
+
+
+def test_calls_go_out_in_order_and_what_does_not_fit_waits():
+    def call(number: int) -> Call:
+        return Call(str(number), NOW, "tool", "t", "executed")
+
+    draft = Draft()
+    for number in range(batches.CALLS_A_BATCH + 1):
+        draft.add_call(call(number))
+    first, second = Batch("egress", 1, NOW, 1), Batch("egress", 2, NOW, 1)
+    draft.move_to(first)
+    assert draft
+    draft.move_to(second)
+
+    assert [c.id for c in first.calls] == [str(n) for n in range(batches.CALLS_A_BATCH)]
+    assert [c.id for c in second.calls] == [str(batches.CALLS_A_BATCH)]
+    assert not draft

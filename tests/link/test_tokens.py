@@ -15,13 +15,13 @@ PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
 names = st.text(min_size=1, max_size=30)
 
 
-@given(names, names, st.sampled_from(["live", "shadow"]))
-def test_a_token_says_what_was_signed_whatever_the_names(rollout: str, agent: str, mode):
+@given(names, names, st.sampled_from(["live", "shadow"]), st.sampled_from(["", "0a1b"]))
+def test_a_token_says_what_was_signed_whatever_the_names(rollout: str, agent: str, mode, subject):
     runs = Runs(KEY, lifetime_seconds=60)
     run = runs.new_id()
-    token = runs.token(run, claim(rollout, agent, "candidate", mode), NOW)
+    token = runs.token(run, claim(rollout, agent, "candidate", mode), NOW, subject)
     assert re.fullmatch(rb"[!-~]+", token)
-    expected = Run(run, rollout, agent, "candidate", mode, int(NOW) + 60)
+    expected = Run(run, rollout, agent, "candidate", mode, int(NOW) + 60, subject or None)
     assert verify(token, KEY, NOW) == expected
     assert verify(token.decode(), KEY, NOW + 59) == expected
 

@@ -16,6 +16,7 @@ from molt.adapters.sql.records import (
 )
 from molt.adapters.sql.values import (
     BATCHES_KEPT,
+    CALLS_KEPT,
     FORGET_EVERY,
     RUNS_KEPT,
     SILENT_GATEWAYS_KEPT,
@@ -28,7 +29,7 @@ from molt.adapters.sql.values import (
 )
 from molt.core.errors import VersionConflict
 from molt.core.events import AnyEvent, Recorded
-from molt.core.evidence import Batch, BucketSums, Head, Outcome, Seen, Slot, SlotKey, SumsKey
+from molt.core.evidence import Batch, BucketSums, Call, Head, Outcome, Seen, Slot, SlotKey, SumsKey
 from molt.core.flags import Flags
 
 
@@ -115,6 +116,7 @@ class _Evidence:
         self._sums: dict[SumsKey, dict[str, Sums]] = {}
         self._outcomes: dict[tuple[str, str], Outcome] = {}
         self._seen: dict[tuple[str, str], Seen] = {}
+        self._calls: dict[str, Call] = {}
 
     async def ingest(self, batch: Batch) -> Sequence[Seen] | None:
         """Fold `batch` in; None when this (gateway, sequence) was known."""
@@ -132,6 +134,8 @@ class _Evidence:
             self._add_slot(slot)
         for sums in batch.sums:
             self._add_sums(sums)
+        for call in batch.calls:
+            self._calls.setdefault(call.id, call)
         new: dict[tuple[str, str], Seen] = {}
         for one in batch.seen:
             place = (one.rollout, one.subject)
@@ -202,6 +206,17 @@ class _Evidence:
         wanted = (o for o in found if kinds is None or o.kind in kinds)
         return sorted(wanted, key=lambda o: (o.at, o.id))
 
+    async def calls_of(self, run: str) -> Sequence[Call]:
+        """What `run` did, in order of time."""
+        return self._sorted_calls(lambda c: c.run == run)
+
+    async def calls(self, rollout: str, since: datetime, at_most: int = 1000) -> Sequence[Call]:
+        """The calls of one rollout at `since` or later, in order of time, the first `at_most`."""
+        return self._sorted_calls(lambda c: c.rollout == rollout and c.at >= since)[:at_most]
+
+    def _sorted_calls(self, wanted: Callable[[Call], bool]) -> list[Call]:
+        return sorted(filter(wanted, self._calls.values()), key=lambda c: (c.at, c.id))
+
     async def fold(self, now: datetime) -> None:
         """Merge slots older than a day to minutes, older than two weeks to hours; forget runs and
         silent gateways."""
@@ -215,6 +230,7 @@ class _Evidence:
         for run, (_, _, at) in list(self._runs.items()):
             if at < now - RUNS_KEPT:
                 del self._runs[run]
+        self._calls = {i: c for i, c in self._calls.items() if c.at >= now - CALLS_KEPT}
 
 
 class MemoryStore(_Events, _Evidence):

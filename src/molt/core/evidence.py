@@ -170,6 +170,41 @@ class Violation(msgspec.Struct, frozen=True):
     detail: str | None = None
 
 
+Disposition = Literal["executed", "read", "would_execute", "denied"]
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call of a model or a tool that went through the egress, and what became of it.
+
+    `name` is the model or the tool; `via` the upstream or server behind it. `disposition` says
+    what was done: a write was `executed`, a tool or model was `read` (nothing changed by it), a
+    dry run `would_execute`, or the call was `denied` (`reason` says why). `arguments` is JSON text,
+    redacted and bounded. `status` is the upstream's, 0 where it was not asked. Tokens and cost are
+    None where they are unknown.
+    """
+
+    id: str
+    at: datetime
+    kind: Literal["model", "tool"]
+    name: str
+    disposition: Disposition
+    rollout: str | None = None
+    run: str | None = None
+    agent: str | None = None
+    mode: Mode | None = None
+    subject: str | None = None
+    via: str | None = None
+    arguments: str | None = None
+    reason: str | None = None
+    status: int = 0
+    latency_ms: float = 0.0
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cost: float | None = None
+    model: str | None = None
+    trace: str | None = None
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """A business fact about a subject, reported by the user's systems; `id` makes it idempotent.
 
@@ -200,7 +235,8 @@ class Batch(msgspec.Struct):
     `versions` are candidate versions seen since the last batch, per rollout. `last_candidate` is
     when the latest live request was handed to the candidate, per rollout. `applied` and
     `limiter_epoch` say which flags this gateway acts on: that is how a rollback is read back.
-    `lost` counts observations dropped because control was away too long.
+    `lost` counts observations dropped because control was away too long. `calls` are what runs did
+    through the egress.
     """
 
     gateway: str
@@ -217,3 +253,4 @@ class Batch(msgspec.Struct):
     head: Head | None = None
     in_flight: int = 0
     lost: int = 0
+    calls: list[Call] = msgspec.field(default_factory=lambda: [])

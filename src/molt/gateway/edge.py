@@ -243,7 +243,7 @@ class MoltEdge:
     ) -> Forward:
         wall = self._wall()
         run = decided.run = self._runs.new_id()
-        token = self._runs.token(run, route.claims[LIVE], wall)
+        token = self._runs.token(run, route.claims[LIVE], wall, self._hash_of(decided))
         running = route.running
         running.last_candidate = wall
         running.in_flight.add(exchange)
@@ -259,7 +259,8 @@ class MoltEdge:
         self, decided: Decided, route: Route, traced: bytes, strip: frozenset[bytes]
     ) -> Forward:
         run = self._runs.new_id()
-        token = self._runs.token(run, route.claims[SHADOW], self._wall())
+        subject = self._hash_of(decided)
+        token = self._runs.token(run, route.claims[SHADOW], self._wall(), subject)
         copy = Decided(
             route,
             CANDIDATE,
@@ -279,6 +280,10 @@ class MoltEdge:
             mirror_token=copy,
             strip=strip,
         )
+
+    def _hash_of(self, decided: Decided) -> str:
+        subject = decided.subject
+        return "" if subject is None else self._recorder.hash_of(subject, self._monotonic())
 
     def _address_of(self, exchange: Exchange) -> str:
         """What stands for a subject in the limiter; no subject begins with this character."""

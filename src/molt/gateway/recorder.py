@@ -76,6 +76,10 @@ class Recorder:
         if decided is not None and decided.arm == CANDIDATE and self._is_urgent(exchange, decided):
             self._hurry()
 
+    def hash_of(self, subject: str, now: float) -> str:
+        """The keyed hash of a subject, remembered for its record; `now` is monotonic seconds."""
+        return self._hashes.of(subject, now)
+
     def version_seen(self, rollout: str, version: str) -> None:
         """The candidate of `rollout` reported its version."""
         self._versions[rollout] = version

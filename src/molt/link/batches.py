@@ -3,13 +3,14 @@
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
 import structlog
 
-from molt.core.evidence import Batch, BucketSums, Seen, Slot, SlotKey, SumsKey, Violation
+from molt.core.evidence import Batch, BucketSums, Call, Seen, Slot, SlotKey, SumsKey, Violation
 from molt.link.control_client import ControlClient, ControlUnreachable
 
 log = structlog.get_logger(__name__)
@@ -17,7 +18,9 @@ log = structlog.get_logger(__name__)
 MOST_SLOTS: Final = 20_000
 MOST_SEEN: Final = 200_000
 MOST_VIOLATIONS: Final = 10_000
+MOST_CALLS: Final = 20_000
 SLOTS_A_BATCH: Final = 2_000
+CALLS_A_BATCH: Final = 1_000
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 _SEQUENCE_JUMP: Final = 1_000_000
@@ -50,6 +53,7 @@ class Draft:
         self._sums: dict[SumsKey, BucketSums] = {}
         self._seen: list[Seen] = []
         self._violations: list[Violation] = []
+        self._calls: deque[Call] = deque()
 
     def __bool__(self) -> bool:
         return bool(
@@ -57,6 +61,7 @@ class Draft:
             or self._sums
             or self._seen
             or self._violations
+            or self._calls
             or self.versions
             or self.lost
         )
@@ -78,6 +83,11 @@ class Draft:
         self.versions |= evidence.versions
         self.lost += evidence.lost
 
+    def add_call(self, call: Call) -> None:
+        """Add what a run did; when control is away too long, it is in the audit log alone."""
+        if len(self._calls) < MOST_CALLS:
+            self._calls.append(call)
+
     def move_to(self, batch: Batch) -> None:
         """Fill `batch`; what does not fit stays for the next one."""
         keys = list(self._slots)[:SLOTS_A_BATCH]
@@ -85,6 +95,8 @@ class Draft:
         batch.sums, self._sums = list(self._sums.values()), {}
         batch.seen, self._seen = self._seen, []
         batch.violations, self._violations = self._violations, []
+        few = min(len(self._calls), CALLS_A_BATCH)
+        batch.calls = [self._calls.popleft() for _ in range(few)]
         batch.versions, self.versions = self.versions, {}
         batch.lost, self.lost = self.lost, 0
 

@@ -6,7 +6,8 @@ from typing import Final
 import httpx
 import msgspec
 
-from molt.core.errors import UpstreamError
+from molt.core.errors import Refused, UpstreamError
+from molt.core.evidence import Violation
 from molt.core.flags import Flags
 
 BEAT_TIMEOUT: Final = 3.0
@@ -14,6 +15,7 @@ BEAT_TIMEOUT: Final = 3.0
 
 _BATCH_TIMEOUT: Final = 10.0
 _CLOSE_TIMEOUT: Final = 2.0
+_VIOLATION_TIMEOUT: Final = 2.0
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -75,6 +77,26 @@ class ControlClient:
         except httpx.HTTPError as error:
             raise ControlUnreachable(f"a batch did not get through: {error!r}") from error
         return answer.status_code
+
+    async def report_violation(self, violation: Violation, once: str) -> None:
+        """Report `violation`; returns when the rollback it causes is written.
+
+        `once` names it for good: a repeated report counts once. Raises `ControlUnreachable`.
+        """
+        try:
+            answer = await self._http.post(
+                "/gateway/v1/violations",
+                params={"once": once},
+                content=msgspec.json.encode(violation),
+                headers={"content-type": "application/json"},
+                timeout=_VIOLATION_TIMEOUT,
+            )
+        except httpx.HTTPError as error:
+            raise ControlUnreachable(f"a violation did not get through: {error!r}") from error
+        if answer.status_code == 404:
+            raise Refused(f"control knows no rollout {violation.rollout!r}")
+        if answer.status_code != 204:
+            raise ControlUnreachable(f"a violation was answered {answer.status_code}")
 
     async def close_run(self, run: str) -> bool:
         """Fence `run`: whether it had reported an action; it cannot report one from now on.

@@ -1,11 +1,12 @@
 """Run ids, signed run tokens, and trace headers.
 
-A run is one request as the agent works on it. Its token says which run, rollout, agent, arm and
-mode, until when, and proves that a gateway said so; the agent hands it on with all it does.
+A run is one request as the agent works on it. Its token says which run, rollout, agent, arm, mode
+and subject, until when, and proves that a gateway said so; the agent hands it on with all it does.
 
-    v1.RUN.ROLLOUT.AGENT.ARM.MODE.EXPIRES.MAC
+    v1.RUN.ROLLOUT.AGENT.ARM.MODE.SUBJECT.EXPIRES.MAC
 
-Names are percent-encoded (dots too); EXPIRES is unix seconds; MAC is keyed blake2b, 128 bits, hex.
+Names are percent-encoded (dots too); SUBJECT is the keyed hash, empty for none; EXPIRES is unix
+seconds; MAC is keyed blake2b, 128 bits, hex.
 """
 
 import hmac
@@ -21,6 +22,7 @@ from molt.core.errors import OperatorError
 from molt.core.evidence import Mode
 
 _MAC_BYTES: Final = 16
+_FIELDS: Final = 8
 
 TRACEPARENT: Final = re.compile(
     rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?"
@@ -33,7 +35,7 @@ class InvalidToken(OperatorError):
 
 
 class Run(NamedTuple):
-    """What a run token says. `expires` is unix seconds."""
+    """What a run token says. `expires` is unix seconds, `subject` a keyed hash."""
 
     id: str
     rollout: str
@@ -41,6 +43,7 @@ class Run(NamedTuple):
     arm: Arm
     mode: Mode
     expires: int
+    subject: str | None = None
 
 
 class Runs:
@@ -57,9 +60,10 @@ class Runs:
         self._count += 1
         return f"{self._prefix}{self._count:08x}"
 
-    def token(self, run: str, claim: str, now: float) -> bytes:
-        """A signed token for `run`. `claim` is made by `claim()`, `now` is unix seconds."""
-        text = f"v1.{run}.{claim}.{int(now) + self._lifetime}".encode()
+    def token(self, run: str, claim: str, now: float, subject: str = "") -> bytes:
+        """A signed token for `run`. `claim` is made by `claim()`, `now` is unix seconds; `subject`
+        is the hash in hex, empty when there is none."""
+        text = f"v1.{run}.{claim}.{subject}.{int(now) + self._lifetime}".encode()
         mac = self._keyed.copy()
         mac.update(text)
         return text + b"." + mac.hexdigest().encode()
@@ -77,11 +81,15 @@ def verify(token: str | bytes, key: bytes, now: float) -> Run:
     expected = blake2b(text, key=key, digest_size=_MAC_BYTES).hexdigest().encode()
     if not hmac.compare_digest(mac, expected):
         raise InvalidToken("Not a run token of this installation: send x-molt-run as it came")
-    # The signature holds, so the form is the one made above.
-    _, run, rollout, agent, arm, mode, expires = text.decode("ascii").split(".")
+    # The signature holds, so the form is the one made above, or that of another version of Molt.
+    fields = text.decode("ascii").split(".")
+    if len(fields) != _FIELDS:
+        raise InvalidToken("A run token of another version of Molt; the next request gets its own")
+    _, run, rollout, agent, arm, mode, subject, expires = fields
     if now >= int(expires):
         raise InvalidToken(f"The token of run {run} has expired; a run ends with its request")
-    return Run(run, unquote(rollout), unquote(agent), arm, mode, int(expires))  # type: ignore[arg-type]
+    until = int(expires)
+    return Run(run, unquote(rollout), unquote(agent), arm, mode, until, subject or None)  # type: ignore[arg-type]
 
 
 def _escaped(name: str) -> str:

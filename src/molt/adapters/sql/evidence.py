@@ -14,9 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from molt.adapters.sql import statements as q
 from molt.adapters.sql.blobs import Lazily, chunks, decode_slot
 from molt.adapters.sql.bucket_sums import add_sums, load_sums
+from molt.adapters.sql.calls import add_calls
 from molt.adapters.sql.database import Database, settled
 from molt.adapters.sql.slots import add_slots, widen
-from molt.adapters.sql.values import FORGET_EVERY, RUNS_KEPT, SILENT_GATEWAYS_KEPT, folding
+from molt.adapters.sql.values import (
+    CALLS_KEPT,
+    FORGET_EVERY,
+    RUNS_KEPT,
+    SILENT_GATEWAYS_KEPT,
+    folding,
+)
 from molt.core.errors import VersionConflict
 from molt.core.evidence import Batch, BucketSums, Outcome, Seen, Slot
 
@@ -45,6 +52,7 @@ class Evidence:
                 return None
             await add_slots(self._db, connection, batch.slots)
             await add_sums(self._db, connection, batch.sums)
+            await add_calls(self._db, connection, batch.calls)
             return await _add_seen(connection, batch.seen)
 
     async def _number(self, connection: AsyncConnection, gateway: str, sequence: int) -> bool:
@@ -143,6 +151,7 @@ class Evidence:
                 q.FORGET_SILENT_GATEWAYS, {"before": now - SILENT_GATEWAYS_KEPT}
             )
             await connection.execute(q.FORGET_RUNS, {"before": now - RUNS_KEPT})
+            await connection.execute(q.FORGET_CALLS, {"before": now - CALLS_KEPT})
 
 
 async def _add_seen(connection: AsyncConnection, seen: Sequence[Seen]) -> list[Seen]:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The newest migration, which makes the tables below."""
 
 metadata: Final = MetaData()
@@ -174,3 +174,17 @@ runs: Final = Table(
     Index("runs_by_time", "at"),
 )
 """`calls` is a JSON list of [tool, arguments], in the order in which they were reported."""
+
+calls: Final = Table(
+    "calls",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("rollout", Text),
+    Column("run", Text),
+    Column("at", Instant, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("calls_by_run", "run", "at"),
+    Index("calls_by_rollout", "rollout", "at"),
+    Index("calls_by_time", "at"),
+)
+"""What runs did through the egress; `body` is the whole `Call`."""

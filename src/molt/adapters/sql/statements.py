@@ -173,6 +173,19 @@ SETTING: Final = select(s.settings.c.value).where(s.settings.c.key == bindparam(
 RUN: Final = select(s.runs.c.closed, s.runs.c.calls).where(s.runs.c.run == bindparam("run"))
 FORGET_RUNS: Final = delete(s.runs).where(s.runs.c.at < bindparam("before"))
 
+CALLS_OF_RUN: Final = (
+    select(s.calls.c.body)
+    .where(s.calls.c.run == bindparam("run"))
+    .order_by(s.calls.c.at, s.calls.c.id)
+)
+CALLS: Final = (
+    select(s.calls.c.body)
+    .where(s.calls.c.rollout == bindparam("rollout"), s.calls.c.at >= bindparam("since"))
+    .order_by(s.calls.c.at, s.calls.c.id)
+    .limit(bindparam("at_most"))
+)
+FORGET_CALLS: Final = delete(s.calls).where(s.calls.c.at < bindparam("before"))
+
 
 class Upserts:
     """The statements that the dialect has a say in."""
@@ -188,3 +201,4 @@ class Upserts:
         self.keep_head = upsert(s.heads, replace=("seq", "hash"), when_higher="seq")
         self.keep_setting = upsert(s.settings, replace=("value",))
         self.keep_run = upsert(s.runs, replace=("closed", "calls", "at"))
+        self.add_call = upsert(s.calls)

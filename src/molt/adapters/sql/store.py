@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+from molt.adapters.sql.calls import Calls
 from molt.adapters.sql.database import Database, dialect_of
 from molt.adapters.sql.event_log import EventLog
 from molt.adapters.sql.evidence import Evidence
@@ -14,8 +15,8 @@ from molt.adapters.sql.snapshots import Snapshots
 from molt.adapters.sql.values import utc_now
 
 
-class SqlStore(EventLog, Evidence, Snapshots, Runs):
-    """Events, evidence, flags, heads, runs and settings; `tokens` beside them.
+class SqlStore(EventLog, Evidence, Snapshots, Runs, Calls):
+    """Events, evidence, flags, heads, runs, calls and settings; `tokens` beside them.
 
     Every method raises `StoreUnavailable`, with what to do, when the database cannot do its part;
     then nothing was changed. Any number of stores and processes may share a database.

@@ -16,6 +16,9 @@ HOUR: Final = 3600
 RUNS_KEPT: Final = timedelta(hours=1)
 """How long a run is remembered after its last report; run tokens must not live longer."""
 
+CALLS_KEPT: Final = timedelta(days=7)
+"""How long single calls of runs can be read; the audit log keeps them for good."""
+
 BATCHES_KEPT: Final = 1000
 """How many sequence numbers below the newest are remembered of a gateway. An older number counts
 as known: a gateway must not queue more unsent batches than this."""

@@ -8,11 +8,12 @@ from fastapi.responses import StreamingResponse
 
 from molt.apps.api.auth import gateway
 from molt.control.controller import Controller
-from molt.core.evidence import Batch
+from molt.core.evidence import Batch, Violation
 
 router = APIRouter(prefix="/gateway/v1", dependencies=[Depends(gateway)], include_in_schema=False)
 
 _batches = msgspec.json.Decoder(Batch)
+_violations = msgspec.json.Decoder(Violation)
 
 
 @router.get("/flags")
@@ -39,6 +40,20 @@ async def batches(request: Request) -> Response:
         raise HTTPException(422, "not a batch: a statistics bucket is outside 0..255") from None
     if known:
         return Response(status_code=409)
+    return Response(status_code=204)
+
+
+@router.post("/violations", status_code=204)
+async def violations(once: str, request: Request) -> Response:
+    """Take one violation in; answered when the rollback that it causes is written."""
+    try:
+        violation = _violations.decode(await request.body())
+    except msgspec.DecodeError as error:
+        raise HTTPException(422, f"not a violation: {error}") from None
+    controller: Controller = request.app.state.controller
+    if violation.rollout not in controller.desks:
+        raise HTTPException(404, f"No rollout {violation.rollout!r}")
+    await controller.report_violation(violation, once)
     return Response(status_code=204)
 
 
