@@ -21,6 +21,7 @@ from molt.adapters.sql.values import (
     RUNS_KEPT,
     SILENT_GATEWAYS_KEPT,
     ApiToken,
+    Session,
     folding,
     refuse_taken,
     stale_flags,
@@ -62,6 +63,44 @@ class MemoryTokens:
                 self._tokens[i] = replace(token, revoked_at=now)
                 return True
         return False
+
+
+class MemorySessions:
+    """People who are signed in to the console."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._sessions: dict[str, Session] = {}
+
+    async def add(self, session: Session) -> None:
+        """Keep `session`, and forget those that are over."""
+        self._sessions = {s.sha256: s for s in await self.list()} | {session.sha256: session}
+
+    async def find_by_hash(self, sha256: str) -> Session | None:
+        """The session with this hash that has not expired."""
+        session = self._sessions.get(sha256)
+        return session if session and self._now() < session.expires_at else None
+
+    async def see(self, sha256: str, at: datetime) -> None:
+        """Note when the session was last used."""
+        if session := self._sessions.get(sha256):
+            self._sessions[sha256] = replace(session, seen_at=at)
+
+    async def list(self) -> Sequence[Session]:
+        """All sessions that have not expired, oldest first."""
+        live = [s for s in self._sessions.values() if self._now() < s.expires_at]
+        return sorted(live, key=lambda s: (s.created_at, s.name))
+
+    async def end(self, sha256: str) -> bool:
+        """End one session now; False when there is none."""
+        return self._sessions.pop(sha256, None) is not None
+
+    async def end_all(self, name: str) -> int:
+        """End every session of this person now; how many there were."""
+        theirs = [s.sha256 for s in self._sessions.values() if s.name == name]
+        for sha256 in theirs:
+            del self._sessions[sha256]
+        return len(theirs)
 
 
 class _Events:
@@ -234,7 +273,8 @@ class _Evidence:
 
 
 class MemoryStore(_Events, _Evidence):
-    """Events, evidence, flags, heads, runs and settings; `tokens` beside them."""
+    """Events, evidence, flags, heads, runs and settings; `tokens` and `sessions` beside
+    them."""
 
     def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
         _Events.__init__(self)
@@ -245,6 +285,7 @@ class MemoryStore(_Events, _Evidence):
         self._settings: dict[str, str] = {}
         self._runs = {}
         self.tokens = MemoryTokens(now)
+        self.sessions = MemorySessions(now)
 
     async def load_flags(self) -> Flags | None:
         """The last snapshot published."""

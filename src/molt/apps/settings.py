@@ -21,6 +21,8 @@ from molt.core.quantities import Duration
 
 PREFIX = "MOLT_"
 
+RoleName = Literal["viewer", "operator", "approver", "admin"]
+
 OUTSIDE = frozenset({"MOLT_URL", "MOLT_TOKEN", "MOLT_CONFIG"})
 """Read by the command line; not settings."""
 
@@ -111,6 +113,51 @@ class Notify(Section):
     critical: tuple[str, ...] = ()
 
 
+class Oidc(Section):
+    """An OpenID Connect provider to sign in at.
+
+    Register `API_URL/console/login/callback` there as the redirect URL.
+    """
+
+    issuer: str = Field(
+        pattern=r"^https?://[^?#\s]+$", description="Its URL, exactly as its tokens name it."
+    )
+    client_id: str
+    client_secret: str | None = Field(
+        default=None, description="Better from `MOLT_AUTH__OIDC__CLIENT_SECRET` than in the file."
+    )
+    title: str = Field(default="single sign-on", description="What the button calls it.")
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    name_claim: str = Field(
+        default="email",
+        description="Who somebody is, in the log; choose one that people cannot change themselves.",
+    )
+    roles_claim: str = Field(default="groups", description="Where the token lists groups.")
+    roles: dict[RoleName, tuple[str, ...]] = Field(
+        default={}, description="The groups that give each role; the highest counts."
+    )
+    default_role: RoleName | None = Field(
+        default=None, description="For people in none of these groups; left out, they stay outside."
+    )
+
+
+class Auth(Section):
+    """How people come in, and what takes two of them."""
+
+    four_eyes: bool = Field(
+        default=True,
+        description="Nobody approves what they asked for. `false` is for an installation of one "
+        "person; every approval then says so on record.",
+    )
+    session_lifetime: Duration = Field(
+        default=timedelta(hours=12), description="After this, people sign in again."
+    )
+    session_idle: Duration = Field(
+        default=timedelta(hours=1), description="A session that is not used ends."
+    )
+    oidc: Oidc | None = None
+
+
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$")]
 
 
@@ -143,6 +190,7 @@ class Settings(Section):
         default={}, description="Your own prices by model glob, over the shipped price list."
     )
     notify: Notify = Notify()
+    auth: Auth = Auth()
     max_body: int = Field(default=32 << 20, gt=0, description="Largest request body, bytes.")
     mirror_in_flight: int = Field(
         default=64, gt=0, description="Shadow copies at once; more are dropped and counted."

@@ -21,6 +21,7 @@ from molt.adapters.clocks import SystemClock
 from molt.adapters.env_file import EnvFile
 from molt.adapters.memory import MemoryStore
 from molt.adapters.sql.values import ApiToken
+from molt.apps.access.rules import Rules
 from molt.apps.api.app import Parts, create_app
 from molt.apps.api.auth import token_hash
 from molt.apps.api.hub import Hub
@@ -148,9 +149,9 @@ class Server:
             verify_run=lambda token, now: None,
             cost=Cost(),
         )
-        config = uvicorn.Config(
-            create_app(parts), log_config=None, ws="none", lifespan="off", loop="none"
-        )
+        self.app = create_app(parts)
+        self.app.state.rules = Rules(public_url=self.url, key=b"0" * 32)
+        config = uvicorn.Config(self.app, log_config=None, ws="none", lifespan="off", loop="none")
         self._server = uvicorn.Server(config)
         self._serving = asyncio.ensure_future(self._server._serve([self._socket]))
 

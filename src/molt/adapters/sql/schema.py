@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The newest migration, which makes the tables below."""
 
 metadata: Final = MetaData()
@@ -46,6 +46,21 @@ class Instant(TypeDecorator[datetime]):
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """The instant of so many microseconds since 1970."""
         return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Words(TypeDecorator[tuple[str, ...]]):
+    """A tuple of words, separated by blanks."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str:
+        """The words as one text."""
+        return " ".join(value or ())
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:
+        """The words of a text."""
+        return tuple((value or "").split())
 
 
 logs: Final = Table(
@@ -155,7 +170,26 @@ tokens: Final = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
+    Column("scopes", Words, nullable=False, server_default=""),
+    Column("created_by", Text, nullable=False, server_default=""),
 )
+
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("user_agent", Text, nullable=False),
+    Index("sessions_by_name", "name"),
+)
+"""People who are signed in; a row is deleted when its session ends."""
 
 settings: Final = Table(
     "settings",

@@ -9,14 +9,15 @@ from molt.adapters.sql.calls import Calls
 from molt.adapters.sql.database import Database, dialect_of
 from molt.adapters.sql.event_log import EventLog
 from molt.adapters.sql.evidence import Evidence
-from molt.adapters.sql.people import Tokens
+from molt.adapters.sql.people import Sessions, Tokens
 from molt.adapters.sql.runs import Runs
 from molt.adapters.sql.snapshots import Snapshots
 from molt.adapters.sql.values import utc_now
 
 
 class SqlStore(EventLog, Evidence, Snapshots, Runs, Calls):
-    """Events, evidence, flags, heads, runs, calls and settings; `tokens` beside them.
+    """Events, evidence, flags, heads, runs, calls and settings; `tokens` and `sessions`
+    beside them.
 
     Every method raises `StoreUnavailable`, with what to do, when the database cannot do its part;
     then nothing was changed. Any number of stores and processes may share a database.
@@ -26,6 +27,7 @@ class SqlStore(EventLog, Evidence, Snapshots, Runs, Calls):
         self._db = db
         self._now = now
         self.tokens = Tokens(db, now)
+        self.sessions = Sessions(db, now)
 
     @classmethod
     async def open(

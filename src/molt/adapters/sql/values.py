@@ -31,7 +31,11 @@ SILENT_GATEWAYS_KEPT: Final = timedelta(days=7)
 
 
 class ApiToken(msgspec.Struct, frozen=True):
-    """What is kept of an API token: never the token, only its SHA-256 in hex."""
+    """What is kept of an API token: never the token, only its SHA-256 in hex.
+
+    `scopes` narrow what its role may do; none means all of it. `created_by` is empty where it was
+    made on the machine itself.
+    """
 
     name: str
     role: str
@@ -39,10 +43,31 @@ class ApiToken(msgspec.Struct, frozen=True):
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    scopes: tuple[str, ...] = ()
+    created_by: str = ""
 
     def live(self, now: datetime) -> bool:
         """Whether it lets anybody in."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A person who has signed in to the console: the cookie's secret only as its SHA-256 in hex.
+
+    `provider` is empty for one who signed in with an API token; then `token` is that token's hash,
+    and the session ends with it.
+    """
+
+    sha256: str
+    name: str
+    role: str
+    created_at: datetime
+    seen_at: datetime
+    expires_at: datetime
+    provider: str = ""
+    token: str = ""
+    client: str = ""
+    user_agent: str = ""
 
 
 def utc_now() -> datetime:

@@ -8,7 +8,11 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from molt import __version__
-from molt.apps.api import audit, facts, gateways, metrics, rollouts, stream
+from molt.apps.access import signin
+from molt.apps.access.record import AccessRecord
+from molt.apps.access.rules import Rules
+from molt.apps.access.throttle import Throttle
+from molt.apps.api import audit, facts, gateways, metrics, people, rollouts, stream
 from molt.apps.api.hub import Hub
 from molt.control.controller import Controller
 from molt.core.errors import MoltError, OperatorError, Refused, StoreUnavailable, VersionConflict
@@ -30,6 +34,7 @@ class Parts(NamedTuple):
     hash_subject: Callable[[str], str]
     verify_run: Callable[[str, float], Any]
     cost: Cost
+    rules: Rules = Rules()
 
 
 STATUS: dict[type[MoltError], int] = {
@@ -45,6 +50,7 @@ def create_app(parts: Parts) -> FastAPI:
     app = _application()
     for name, part in parts._asdict().items():
         setattr(app.state, name, part)
+    app.state.throttle, app.state.provider = Throttle(), None
     return app
 
 
@@ -58,11 +64,13 @@ def _application() -> FastAPI:
         title="Molt control API",
         version=__version__,
         description="State, commands, evidence and the audit log of rollouts. "
-        "Every call needs `Authorization: Bearer TOKEN`, except health and metrics.",
+        "Every call needs `Authorization: Bearer TOKEN`, except health and metrics; pages of the "
+        "console come with a session instead, and prove each change with `x-csrf-token`.",
     )
-    for module in (rollouts, facts, audit, stream, metrics, gateways):
+    for module in (rollouts, facts, audit, stream, metrics, gateways, people, signin):
         app.include_router(module.router)
     app.add_exception_handler(MoltError, _error)
+    app.add_middleware(AccessRecord, owner=app)
     app.get("/api/v1/health", tags=["health"])(_health)
     return app
 

@@ -1,40 +1,32 @@
-"""Who may call: bearer tokens with roles, stored hashed, from the first day."""
+"""Who may call: API tokens, or sessions of people; with roles, and scopes that narrow them."""
 
 import hashlib
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, NamedTuple
+from urllib.parse import quote
 
 from fastapi import Depends, HTTPException, Request
 
-Role = Literal["viewer", "operator", "approver", "admin"]
-
-RANK: dict[str, int] = {"viewer": 0, "operator": 1, "approver": 2, "admin": 3}
+from molt.apps.access import sessions
+from molt.apps.access.rules import RANK, Role, scope_of
 
 PREFIX = "molt_"
 
 
-class Caller(Protocol):
-    """The person or system behind a token."""
+class Caller(NamedTuple):
+    """The person or system that calls; `csrf` is what forms of a session must carry."""
 
-    @property
-    def name(self) -> str:
-        """Who it is, in the log."""
-        ...
+    name: str
+    role: str
+    via: str = "token"
+    scopes: tuple[str, ...] = ()
+    csrf: str = ""
 
-    @property
-    def role(self) -> str:
-        """What it may do."""
-        ...
-
-
-class TokenStore(Protocol):
-    """Where token hashes are kept."""
-
-    async def find_by_hash(self, sha256: str) -> Caller | None:
-        """The live token with this hash."""
-        ...
+    def may(self, role: Role) -> bool:
+        """Whether its role is at least this one."""
+        return RANK[self.role] >= RANK[role]
 
 
 def new_token() -> str:
@@ -53,26 +45,68 @@ def bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
+async def caller_of(request: Request) -> Caller | None:
+    """Who calls, by bearer token or by session; None when nobody known does.
+
+    Raises 403 for an unsafe request of a session that cannot show that it comes from our own pages.
+    """
+    token = bearer(request)
+    if token:
+        found = await request.app.state.tokens.find_by_hash(token_hash(token))
+        return Caller(found.name, found.role, "token", found.scopes) if found else None
+    session = await sessions.current(request)
+    if session is None:
+        return None
+    role, scopes = session.role, ()
+    if session.token:
+        kept = await request.app.state.tokens.find_by_hash(session.token)
+        if kept is None:  # revoked or expired since: so is the session
+            return None
+        role, scopes = kept.role, kept.scopes
+    csrf = sessions.csrf_of(sessions.secret_of(request))
+    request.state.caller = caller = Caller(session.name, role, "session", scopes, csrf)
+    await sessions.prove_form(request)
+    return caller
+
+
 def needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency that lets in callers with at least `role`."""
+    """A dependency that lets in callers with at least `role`, by token or by session."""
 
     async def check(request: Request) -> Caller:
-        token = bearer(request)
-        caller = await request.app.state.tokens.find_by_hash(token_hash(token)) if token else None
+        caller = await caller_of(request)
         if caller is None:
-            raise HTTPException(
-                401,
-                "A valid token is needed: Authorization: Bearer TOKEN. The first one was printed "
-                "at first start; `molt token add` makes more",
-                headers={"www-authenticate": "Bearer"},
-            )
-        if RANK[caller.role] < RANK[role]:
+            raise _unknown(request)
+        request.state.caller = caller
+        if not caller.may(role):
             raise HTTPException(
                 403, f"{caller.name} is {caller.role}; this needs the role {role} or higher"
+            )
+        scope = scope_of(role, getattr(request.scope.get("route"), "tags", None) or [])
+        if caller.scopes and scope not in caller.scopes:
+            raise HTTPException(
+                403, f"This token is only for {', '.join(caller.scopes)}; this needs {scope}"
             )
         return caller
 
     return check
+
+
+def _unknown(request: Request) -> HTTPException:
+    """Pages of the console send people to sign in; everything else is told what is missing."""
+    if request.url.path.startswith("/console"):
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        target = f"/console/login?next={quote(here, safe='/')}"
+        if request.headers.get("hx-request"):
+            return HTTPException(401, "Sign in again", headers={"hx-redirect": "/console/login"})
+        if request.method in sessions.SAFE:
+            return HTTPException(303, "Sign in first", headers={"location": target})
+        return HTTPException(401, "Your session is over; sign in again")
+    return HTTPException(
+        401,
+        "A valid token is needed: Authorization: Bearer TOKEN. The first one was printed "
+        "at first start; `molt token add` makes more",
+        headers={"www-authenticate": "Bearer"},
+    )
 
 
 async def gateway(request: Request) -> None:

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
 import typer
 
 from molt.apps.cli.asking import confirm
@@ -54,6 +53,15 @@ def add(
         Literal["viewer", "operator", "approver", "admin"],
         typer.Option(help="What it may do; each role may do all that the ones before it may."),
     ] = "viewer",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope",
+            metavar="SCOPE",
+            help="Narrow it to read, audit, report, operate, approve or admin; may be repeated. "
+            "Default: all that its role may do.",
+        ),
+    ] = None,
     expires: Annotated[
         timedelta | None,
         typer.Option(
@@ -68,15 +76,20 @@ def add(
     Only its hash is kept. A running Molt takes it at once.
     """
     from molt.adapters.sql.values import ApiToken
+    from molt.apps.access.rules import SCOPES
     from molt.apps.api.auth import new_token, token_hash
 
+    scopes = tuple(dict.fromkeys(scope or ()))
+    if unknown := [s for s in scopes if s not in SCOPES]:
+        raise typer.BadParameter(f"--scope {unknown[0]}: expected one of {', '.join(SCOPES)}")
     now = datetime.now(UTC)
     token = new_token()
     until = now + expires if expires else None
-    kept = ApiToken(name, role, token_hash(token), now, until)
+    kept = ApiToken(name, role, token_hash(token), now, until, scopes=scopes)
     with_store(directory or data_dir(), lambda store: store.tokens.add(kept))
     if as_json:
-        print_json({"name": name, "role": role, "expires_at": until, "token": token})
+        shown = {"name": name, "role": role, "scopes": scopes, "expires_at": until}
+        print_json(shown | {"token": token})
         return
     typer.echo(token)
     typer.echo(f"{name} is {role}. The token is not shown again; only its hash is kept", err=True)
@@ -84,27 +97,22 @@ def add(
 
 def list_tokens(directory: Directory = None, as_json: Json = False) -> None:
     """List the tokens, by name: never the tokens themselves."""
+    from molt.apps.access.shown import shown_token
+
     now = datetime.now(UTC)
     kept = with_store(directory or data_dir(), lambda store: store.tokens.list())
-    rows = [_shown(token, now) for token in kept]
+    rows = [shown_token(token, now) for token in kept]
     if as_json:
         print_json(rows)
         return
-    columns = ("name", "role", "state", "created (UTC)", "expires (UTC)")
-    print_table(
-        columns,
-        [
-            (r["name"], r["role"], r["state"], moment(r["created_at"]), moment(r["expires_at"]))
-            for r in rows
-        ],
-    )
+    columns = ("name", "role", "for", "state", "created (UTC)", "expires (UTC)")
+    print_table(columns, [_row(r) for r in rows])
 
 
-def _shown(token: Any, now: datetime) -> dict[str, Any]:
-    fields = msgspec.structs.asdict(token)
-    fields.pop("sha256")
-    over = "revoked" if token.revoked_at else "expired"
-    return fields | {"state": "live" if token.live(now) else over}
+def _row(token: dict[str, Any]) -> tuple[str, ...]:
+    scopes = ", ".join(token["scopes"]) or "all"
+    times = (moment(token["created_at"]), moment(token["expires_at"]))
+    return (token["name"], token["role"], scopes, token["state"], *times)
 
 
 def revoke(

@@ -26,6 +26,7 @@ from molt.adapters.env_file import EnvFile, read_env
 from molt.adapters.notify import notifier
 from molt.adapters.sql.store import SqlStore
 from molt.adapters.sql.values import ApiToken
+from molt.apps.access.rules import rules_of
 from molt.apps.api.app import Parts, create_app
 from molt.apps.api.auth import new_token, token_hash
 from molt.apps.api.hub import Hub
@@ -114,6 +115,7 @@ class ControlProcess:
                 hash_subject=hasher,
                 verify_run=partial(_verify_run, keys.run),
                 cost=settings.cost,
+                rules=rules_of(settings.auth, settings.public_api, keys.web),
             )
         )
         config = uvicorn.Config(

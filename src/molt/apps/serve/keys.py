@@ -7,19 +7,21 @@ from typing import NamedTuple
 
 
 class Keys(NamedTuple):
-    """`gateway` lets gateways in, `run` signs run tokens, `subject` hides subject ids."""
+    """`gateway` lets gateways in, `run` signs run tokens, `subject` hides subject ids,
+    `web` signs what browsers and links bring back."""
 
     gateway: str
     run: bytes
     subject: bytes
+    web: bytes
 
 
 def load_keys(data: Path) -> Keys:
     """The keys in `data`/keys, made where they are missing. Raises OSError."""
     folder = data / "keys"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    gateway, run, subject = (_key(folder / name) for name in Keys._fields)
-    return Keys(gateway, bytes.fromhex(run), bytes.fromhex(subject))
+    gateway, *others = (_key(folder / name) for name in Keys._fields)
+    return Keys(gateway, *map(bytes.fromhex, others))
 
 
 def _key(path: Path) -> str:
