@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 from jsonschema import Draft202012Validator, SchemaError, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
 from referencing import Registry
 
 Rule = str | dict[str, Any]
@@ -122,8 +124,7 @@ def schema_problem(schema: Any, value: Any) -> str | None:
     A schema that cannot be applied (a reference that leads nowhere) is a problem, too.
     """
     try:
-        errors = cast("Iterator[ValidationError]", validator(schema).iter_errors(value))  # pyright: ignore[reportUnknownMemberType]
-        error = next(errors, None)
+        error = next(iter(validator(schema).iter_errors(value)), None)
     except Exception as failure:  # whatever a foreign schema makes the library raise
         return f"the schema cannot be applied: {type(failure).__name__}"
     return None if error is None else describe(error)
@@ -136,14 +137,15 @@ def describe(error: ValidationError) -> str:
     return f"{place}: {message}" if place else message
 
 
-def validator(schema: Any) -> Draft202012Validator:
-    """A validator that fetches nothing; the last few hundred schemas keep theirs."""
+def validator(schema: Any) -> Validator:
+    """A validator of the schema's own draft that fetches nothing; the last few hundred are kept."""
     return _validator(msgspec.json.encode(schema))
 
 
 @lru_cache(512)
-def _validator(text: bytes) -> Draft202012Validator:
-    return Draft202012Validator(msgspec.json.decode(text), registry=_NOWHERE)
+def _validator(text: bytes) -> Validator:
+    schema = msgspec.json.decode(text)
+    return validator_for(schema, default=Draft202012Validator)(schema, registry=_NOWHERE)
 
 
 @lru_cache(4096)
