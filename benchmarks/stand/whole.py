@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from molt.gateway.settings import GatewaySettings, Price, Service, write_settings
+from molt.gateway.settings import GatewaySettings, Price, Service
+from molt.link.settings_file import write_settings
 from stand.contestants import Contestant, process, script
 
 

@@ -77,6 +77,7 @@ class FakeControl(Served):
             [
                 Route("/gateway/v1/flags", self._flags),
                 Route("/gateway/v1/batches", self._batches, methods=["POST"]),
+                Route("/gateway/v1/violations", self._violation, methods=["POST"]),
                 Route("/gateway/v1/runs/{run}/close", self._close, methods=["POST"]),
             ]
         )
@@ -84,6 +85,7 @@ class FakeControl(Served):
         self.batches: list[Batch] = []
         self.times: list[float] = []
         self.closed: list[str] = []
+        self.reported: dict[str, Violation] = {}
         self.acted: set[str] = set()
         self.everybody_acted = False
         self.refuse = 0
@@ -124,6 +126,13 @@ class FakeControl(Served):
         self.batches.append(batch)
         self.times.append(asyncio.get_running_loop().time())
         return Response(status_code=500 if self.lose else 204)
+
+    async def _violation(self, request: Request) -> Response:
+        if self.refuse:
+            return Response(status_code=self.refuse)
+        violation = msgspec.json.decode(await request.body(), type=Violation)
+        self.reported[request.query_params["once"]] = violation
+        return Response(status_code=204)
 
     async def _close(self, request: Request) -> Response:
         run = request.path_params["run"]

@@ -12,9 +12,8 @@ from molt.gateway.settings import (
     GatewaySettings,
     Identification,
     Service,
-    read_settings,
-    write_settings,
 )
+from molt.link.settings_file import read_settings, write_settings
 
 SERVICE = Service("http://127.0.0.1:1")
 SETTINGS = GatewaySettings("g", "http://m", "k", "aa", "bb", "s", "a", SERVICE, SERVICE)
@@ -23,7 +22,7 @@ SETTINGS = GatewaySettings("g", "http://m", "k", "aa", "bb", "s", "a", SERVICE, 
 def test_settings_come_back_as_they_were_written(tmp_path: Path):
     path = tmp_path / "deep" / "g.json"
     write_settings(path, SETTINGS)
-    assert read_settings(path) == SETTINGS
+    assert read_settings(path, GatewaySettings) == SETTINGS
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -32,12 +31,12 @@ def test_a_mistake_names_the_file_and_the_field(tmp_path: Path, change: dict[str
     path = tmp_path / "g.json"
     path.write_bytes(msgspec.json.encode(msgspec.to_builtins(SETTINGS) | change))
     with pytest.raises(OperatorError, match=rf"g\.json: .*{next(iter(change))}"):
-        read_settings(path)
+        read_settings(path, GatewaySettings)
 
 
 def test_a_missing_file_says_so(tmp_path: Path):
     with pytest.raises(OperatorError, match="No such file"):
-        read_settings(tmp_path / "none.json")
+        read_settings(tmp_path / "none.json", GatewaySettings)
 
 
 def test_own_rules_come_before_those_of_the_profiles():

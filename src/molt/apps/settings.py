@@ -105,6 +105,58 @@ class Price(Section):
     output: float = Field(ge=0)
 
 
+Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$")]
+
+
+class ModelService(Section):
+    """A provider of models that agents reach through Molt."""
+
+    url: str = Field(
+        pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$",
+        description="The base URL as its own client would take it, such as "
+        "`https://api.openai.com/v1`.",
+    )
+    apis: tuple[Literal["chat", "responses", "messages"], ...] = Field(
+        default=("chat", "responses", "messages"),
+        description="What it speaks: OpenAI chat completions, OpenAI responses, Anthropic messages.",
+    )
+    models: tuple[str, ...] = Field(
+        default=("*",), description="Globs of model names; the first provider that fits is used."
+    )
+    key: str | None = Field(default=None, description="Its key; better in a file or variable.")
+    key_file: Path | None = Field(default=None, description="A file with the key, read at start.")
+    key_env: str | None = Field(default=None, description="An environment variable with the key.")
+    headers: dict[str, str] = Field(default={}, description="Sent with every request to it.")
+    limit_field: Literal["max_completion_tokens", "max_tokens"] = Field(
+        default="max_completion_tokens",
+        description="How chat completions are told the limit where the agent gives none.",
+    )
+    answer_timeout: Duration = Field(
+        default=timedelta(minutes=2), description="Until the first byte of its answer."
+    )
+
+
+class Egress(Section):
+    """The agent's way out to its models and tools; leave it out to run without."""
+
+    listen: Address = Field(default="127.0.0.1:8082", description="Where agents reach it.")
+    models: dict[str, ModelService] = Field(default={}, description="Providers, by a name.")
+    models_without_run: bool = Field(
+        default=False,
+        description="Let requests without a valid run token use models; each has its own limit.",
+    )
+
+    def anchored(self, folder: Path) -> "Egress":
+        """Itself, with relative paths counted from `folder`."""
+        models = {
+            name: one.model_copy(update={"key_file": folder / one.key_file.expanduser()})
+            if one.key_file
+            else one
+            for name, one in self.models.items()
+        }
+        return self.model_copy(update={"models": models})
+
+
 class Notify(Section):
     """Where notices go: Apprise URLs by severity; a higher one goes to its own list only."""
 
@@ -158,9 +210,6 @@ class Auth(Section):
     oidc: Oidc | None = None
 
 
-Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$")]
-
-
 class Settings(Section):
     """Everything in molt.yaml."""
 
@@ -175,6 +224,7 @@ class Settings(Section):
     upstreams: Upstreams
     identity: Identity = Identity()
     agents: Agents = Agents()
+    egress: Egress | None = Field(default=None, description="Models and tools through Molt.")
     playbook: str = Field(
         default="wf-11", description="What `molt start` starts: a shipped name or a file."
     )
@@ -243,6 +293,8 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     changes: dict[str, Any] = {"data": folder / settings.data}
     if settings.flags_file:
         changes["flags_file"] = folder / settings.flags_file
+    if settings.egress:
+        changes["egress"] = settings.egress.anchored(folder)
     return settings.model_copy(update=changes)
 
 

@@ -1,11 +1,7 @@
 """Everything a gateway worker is told, as one JSON file; it holds keys, so its mode is 0600."""
 
-import os
-from pathlib import Path
-
 import msgspec
 
-from molt.core.errors import OperatorError
 from molt.gateway.identity import Rules, profiles
 
 
@@ -124,20 +120,3 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     show_arm: bool = True
     batch_seconds: float = 0.5
     log_level: str = "info"
-
-
-def read_settings(path: Path) -> GatewaySettings:
-    """The settings in a file. Raises `OperatorError` that says what is wrong with it."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=GatewaySettings)
-    except (OSError, msgspec.DecodeError) as error:
-        raise OperatorError(f"gateway settings {path}: {error}") from None
-
-
-def write_settings(path: Path, settings: GatewaySettings) -> None:
-    """Write a file that only its owner can read. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(settings), indent=2))
-    fresh.replace(path)

@@ -18,7 +18,8 @@ import pytest
 
 from molt.adapters.audit_files import verify
 from molt.core.flags import Flags, RolloutFlags
-from molt.gateway.settings import GatewaySettings, Service, write_settings
+from molt.gateway.settings import GatewaySettings, Service
+from molt.link.settings_file import write_settings
 
 COMMAND = [sys.executable, "-m", "molt.apps.serve.gateway_process", "--settings"]
 FLAGS = Flags(

@@ -67,6 +67,8 @@ def _announce(installation: Any, as_json: bool) -> None:
         return
     console = Console()
     console.print(f"Molt is ready. Gateway: {ready['gateway']}   control API: {ready['api']}")
+    if ready["egress"]:
+        console.print(f"Models and tools of your agent, through Molt: {ready['egress']}")
     console.print(f"API documentation: {ready['api']}/docs")
     if ready["token"]:
         console.print(

@@ -6,12 +6,9 @@
 import argparse
 import asyncio
 import contextlib
-import json
 import os
-import signal
-import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +29,7 @@ from molt.apps.api.auth import new_token, token_hash
 from molt.apps.api.hub import Hub
 from molt.apps.api.stream import send_evidence
 from molt.apps.serve.keys import load_keys
+from molt.apps.serve.lifetime import Server, bind
 from molt.apps.serve.logs import configure_logs
 from molt.apps.serve.probe import Probe
 from molt.apps.settings import Settings, load_settings
@@ -212,58 +210,15 @@ def _verify_run(key: bytes, token: str, now: float) -> Any:
     return verify(token, key, now)
 
 
-def bind(address: str) -> socket.socket:
-    """A listening socket at `HOST:PORT`; raises OSError."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, int(port)))
-    return sock
-
-
 async def _serve(settings: Settings) -> None:
     sock = bind(settings.api)
     process = ControlProcess(settings)
     config, token = await process.open()
-    server = _Server(config)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
-    orphaned = asyncio.create_task(_orphaned(server))
     try:
-        server.announce = {"url": f"http://{settings.api}", "token": token}
-        await server.serve([sock])
+        announce = {"url": f"http://{settings.api}", "token": token}
+        await Server(config, announce).serve_until_told(sock)
     finally:
-        orphaned.cancel()
         await process.close()
-
-
-async def _orphaned(server: "_Server") -> None:
-    """End when standard input ends: the supervisor is gone."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(OSError, ValueError):
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        await reader.read()
-        server.stop()
-
-
-class _Server(uvicorn.Server):
-    announce: dict[str, Any]
-
-    def stop(self) -> None:
-        self.should_exit = True
-        self.force_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """The process has its own handlers."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        print(json.dumps(self.announce), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

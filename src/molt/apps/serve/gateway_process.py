@@ -7,7 +7,6 @@ whoever started this is gone.
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -20,10 +19,12 @@ import uvloop
 from molt.adapters.audit_files import AuditWriter, SubjectHasher
 from molt.adapters.clocks import SystemClock
 from molt.adapters.prices import Prices
+from molt.apps.serve.lifetime import orphaned
 from molt.apps.serve.logs import configure_logs
 from molt.core.errors import MoltError
-from molt.gateway.settings import GatewaySettings, read_settings
+from molt.gateway.settings import GatewaySettings
 from molt.gateway.worker import Worker
+from molt.link.settings_file import read_settings
 
 
 async def serve(settings: GatewaySettings) -> None:
@@ -42,9 +43,9 @@ async def serve(settings: GatewaySettings) -> None:
     )
     await worker.start()
     _announce(settings, worker.port)
-    orphaned = asyncio.create_task(_orphaned(stopped))
+    watching = asyncio.create_task(orphaned(stopped.set))
     await stopped.wait()
-    orphaned.cancel()
+    watching.cancel()
     await worker.stop()
     audit.close()
 
@@ -56,22 +57,13 @@ def _announce(settings: GatewaySettings, port: int) -> None:
     print(json.dumps(ready), flush=True)
 
 
-async def _orphaned(stopped: asyncio.Event) -> None:
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(OSError, ValueError):  # standard input is no pipe
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        await reader.read()
-        stopped.set()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop; 2 when the settings, the address or the audit log cannot be used."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=Path, required=True)
     options = parser.parse_args(argv)
     try:
-        settings = read_settings(options.settings)
+        settings = read_settings(options.settings, GatewaySettings)
         configure_logs(settings.log_level)
         uvloop.run(serve(settings))
     except (MoltError, OSError) as error:

@@ -5,13 +5,14 @@ from pathlib import Path
 from molt.apps.serve.keys import Keys
 from molt.apps.settings import Settings, Tls, Upstream
 from molt.gateway import settings as gateway
+from molt.link.settings_file import write_settings
 
 
 def write_gateway_settings(settings: Settings, keys: Keys, number: int) -> Path:
     """Write the settings file of worker `number`, readable by its owner only; its path."""
     name = f"gateway-{number}"
     path = settings.data / "run" / f"{name}.json"
-    gateway.write_settings(path, gateway_settings(settings, keys, name))
+    write_settings(path, gateway_settings(settings, keys, name))
     return path
 
 

@@ -1,4 +1,4 @@
-"""One installation as processes: control, then gateways that are told where it is."""
+"""One installation as processes: control, then egress and gateways that are told where it is."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from molt.apps.serve.egress_settings import write_egress_settings
 from molt.apps.serve.gateway_settings import write_gateway_settings
 from molt.apps.serve.keys import load_keys
 from molt.apps.serve.supervisor import Program, Supervisor
@@ -23,13 +24,18 @@ def fixed(address: str) -> str:
         return f"{host}:{sock.getsockname()[1]}"
 
 
+def _at_fixed_addresses(settings: Settings) -> Settings:
+    changes: dict[str, Any] = {"listen": fixed(settings.listen), "api": fixed(settings.api)}
+    if (egress := settings.egress) is not None:
+        changes["egress"] = egress.model_copy(update={"listen": fixed(egress.listen)})
+    return settings.model_copy(update=changes)
+
+
 class Installation:
     """Starts and stops what `molt serve` runs."""
 
     def __init__(self, path: Path | None, settings: Settings, environ: Mapping[str, str]) -> None:
-        self.settings = settings.model_copy(
-            update={"listen": fixed(settings.listen), "api": fixed(settings.api)}
-        )
+        self.settings = _at_fixed_addresses(settings)
         self.settings.data.mkdir(parents=True, exist_ok=True)
         keys = load_keys(self.settings.data)
         config = ["--config", str(path)] if path else []
@@ -46,8 +52,13 @@ class Installation:
             )
             for number in range(1, self.settings.workers + 1)
         ]
+        egress: list[Program] = []
+        if self.settings.egress is not None:
+            written = write_egress_settings(self.settings, self.settings.egress, keys, environ)
+            arguments = ["-m", "molt.apps.serve.egress_process", "--settings", str(written)]
+            egress.append(Program("egress", arguments))
         self.supervisor = Supervisor(
-            [control, *gateways], {**environ, "MOLT_API": self.settings.api}
+            [control, *egress, *gateways], {**environ, "MOLT_API": self.settings.api}
         )
 
     async def start(self) -> None:
@@ -61,12 +72,16 @@ class Installation:
     def ready(self) -> dict[str, Any]:
         """Where everything is: URLs, the first token if this is the first start, process ids."""
         scheme = "https" if self.settings.tls else "http"
-        control, *gateways = self.supervisor.children
+        by_name = {child.program.name: child for child in self.supervisor.children}
+        control, egress = by_name.pop("control"), by_name.pop("egress", None)
+        gateways = list(by_name.values())
         return {
             "gateway": f"{scheme}://{self.settings.listen}",
             "api": f"http://{self.settings.api}",
+            "egress": f"http://{self.settings.egress.listen}" if self.settings.egress else None,
             "token": control.ready.get("token"),
             "control_pid": control.process.pid if control.process else None,
+            "egress_pid": egress.process.pid if egress and egress.process else None,
             "gateway_pids": [g.process.pid for g in gateways if g.process],
             "supervisor_pid": os.getpid(),
         }

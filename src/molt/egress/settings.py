@@ -1,0 +1,59 @@
+"""Everything the egress process is told, as one JSON file; it holds keys, so its mode is 0600."""
+
+from typing import Literal
+
+import msgspec
+
+Api = Literal["chat", "responses", "messages"]
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """USD for a million tokens."""
+
+    input: float
+    output: float
+
+
+class ModelService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A provider of models: where it is, what it speaks, which models it has, and the key for it.
+
+    `headers` are sent with each request. Timeouts are seconds: `answer_timeout` is the wait for
+    the head of an answer, `read_timeout` a silence inside one.
+    """
+
+    name: str
+    url: str
+    apis: tuple[Api, ...] = ("chat", "responses", "messages")
+    models: tuple[str, ...] = ("*",)
+    key: str | None = None
+    headers: dict[str, str] = {}
+    limit_field: str = "max_completion_tokens"
+    connect_timeout: float = 2.0
+    answer_timeout: float = 120.0
+    read_timeout: float = 120.0
+
+
+class EgressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The egress. `id` is its name towards control and in the audit log.
+
+    `molt_url` is where the control process listens. Keys are hex: `gateway_key` lets this process
+    in there, `run_key` verifies run tokens. `state_dir` keeps the last flags, `audit_dir` the
+    audit log. With `models_without_run` a request without a valid run token may use a model.
+    `drain` is how many seconds an answer is read on after its client has gone.
+    """
+
+    molt_url: str
+    gateway_key: str
+    run_key: str
+    state_dir: str
+    audit_dir: str
+    id: str = "egress"
+    host: str = "127.0.0.1"
+    port: int = 8082
+    models: tuple[ModelService, ...] = ()
+    models_without_run: bool = False
+    prices: dict[str, Price] = {}
+    max_body: int = 32 * 1024 * 1024
+    drain: float = 10.0
+    batch_seconds: float = 0.25
+    log_level: str = "info"
