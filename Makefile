@@ -2,15 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
+ASSETS := src/molt/apps/console
+VENDOR := .venv/.console
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint format types layers docs bench lock clean
+.PHONY: help setup console run test check lint format types layers docs bench lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-setup: $(STAMP)  ## a virtual environment with everything in it; .venv/bin/molt is the command
+setup: $(STAMP) $(VENDOR)  ## a virtual environment with everything in it; .venv/bin/molt is the command
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -21,6 +23,13 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# Setting up goes on without the console's assets: its pages then say what is missing.
+$(VENDOR): $(STAMP) $(ASSETS)/assets/package-lock.json
+	@$(BIN)/python -m molt.apps.console.build && touch $@ || true
+
+console: $(STAMP)  ## fetch what the console's pages load (setup does, where it can)
+	@$(BIN)/python -m molt.apps.console.build
 
 run: setup  ## the demo: a bar, an agent, guests, and Molt in front (ARGS="--fault errors")
 	@$(BIN)/molt demo $(ARGS)

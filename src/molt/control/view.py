@@ -1,11 +1,12 @@
 """A rollout as people and dashboards read it: plain data, made from the desk."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from molt.control.desk import Desk
+from molt.control.forecast import missing
 from molt.core import gates, triggers
 from molt.core.assignment import CANDIDATE, CONTROL, Arm
 from molt.core.events import Ruling
@@ -42,7 +43,7 @@ def state(desk: Desk, now: datetime, availability: float | None = None) -> dict[
         "held_seconds": round(scene.held.total_seconds(), 1),
         "halt": msgspec.to_builtins(rollout.halt),
         "approved_by": rollout.approved.by if rollout.approved else None,
-        "gates": [_ruling(r) for r in rulings],
+        "gates": [_ruling(r) | {"missing": missing(scene, r) if active else None} for r in rulings],
         "triggers": [_ruling(t.ruling) | {"action": t.action} for t in watched],
         "next": following(scene) if active else None,
         "alarms": rollout.alarms,
@@ -50,7 +51,16 @@ def state(desk: Desk, now: datetime, availability: float | None = None) -> dict[
         "arms": arms(desk),
         "slos": slos(desk, availability),
         "ladder": ladder(desk),
+        "data_until": data_until(desk, now),
     }
+
+
+def data_until(desk: Desk, now: datetime) -> datetime | None:
+    """Until when gateways have told what they saw; None before anything came."""
+    newest = desk.book.newest
+    if newest is None:
+        return None
+    return min(now, datetime.fromtimestamp(newest + desk.book.slot_seconds, UTC))
 
 
 def _ruling(ruling: Ruling) -> dict[str, Any]:

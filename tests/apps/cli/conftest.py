@@ -26,6 +26,7 @@ from molt.apps.api.app import Parts, create_app
 from molt.apps.api.auth import token_hash
 from molt.apps.api.hub import Hub
 from molt.apps.cli.app import app
+from molt.apps.console.app import add_console
 from molt.control.controller import Controller, Stores
 from molt.control.operator_flags import OperatorFlags
 from molt.control.procedure import Procedure
@@ -150,6 +151,7 @@ class Server:
             cost=Cost(),
         )
         self.app = create_app(parts)
+        add_console(self.app)
         self.app.state.rules = Rules(public_url=self.url, key=b"0" * 32)
         config = uvicorn.Config(self.app, log_config=None, ws="none", lifespan="off", loop="none")
         self._server = uvicorn.Server(config)

@@ -69,13 +69,14 @@ def _application() -> FastAPI:
     )
     for module in (rollouts, facts, audit, stream, metrics, gateways, people, signin):
         app.include_router(module.router)
-    app.add_exception_handler(MoltError, _error)
+    app.add_exception_handler(MoltError, molt_error)
     app.add_middleware(AccessRecord, owner=app)
     app.get("/api/v1/health", tags=["health"])(_health)
     return app
 
 
-async def _error(_: Request, error: Exception) -> JSONResponse:
+async def molt_error(_: Request, error: Exception) -> JSONResponse:
+    """One of Molt's own errors as an answer: its status says who must act."""
     status = next((s for kind, s in STATUS.items() if isinstance(error, kind)), 500)
     return JSONResponse({"detail": str(error), "error": type(error).__name__}, status)
 

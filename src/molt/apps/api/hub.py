@@ -1,10 +1,10 @@
 """Where flags and events go out: connected gateways, and listeners of the live stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,6 +21,14 @@ QUEUE = 256
 """Messages a slow stream listener may lag behind before the oldest are dropped."""
 
 
+class Message(NamedTuple):
+    """Something for the live stream: its data, and the same as one server-sent event."""
+
+    kind: str
+    data: Any
+    wire: bytes
+
+
 class Hub:
     """Hands every snapshot to every gateway, and every event to every listener."""
 
@@ -29,7 +37,7 @@ class Hub:
         self._flags: Flags | None = None
         self._gateways: dict[str, Applied] = {}
         self._changed = asyncio.Event()
-        self._listeners: set[asyncio.Queue[bytes]] = set()
+        self._listeners: dict[asyncio.Queue[Message], Collection[str]] = {}
 
     # --- the FlagSink port
 
@@ -85,8 +93,12 @@ class Hub:
 
     def send(self, kind: str, data: Any) -> None:
         """Send one server-sent event to every listener; a slow one loses its oldest."""
-        message = b"event: %s\ndata: %s\n\n" % (kind.encode(), msgspec.json.encode(data))
-        for queue in self._listeners:
+        queues = [queue for queue, kinds in self._listeners.items() if not kinds or kind in kinds]
+        if not queues:
+            return
+        wire = b"event: %s\ndata: %s\n\n" % (kind.encode(), msgspec.json.encode(data))
+        message = Message(kind, data, wire)
+        for queue in queues:
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait(message)
@@ -97,11 +109,11 @@ class Hub:
         return bool(self._listeners)
 
     @contextmanager
-    def listening(self):
-        """A queue of server-sent events, as long as the context lasts."""
-        queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE)
-        self._listeners.add(queue)
+    def listening(self, kinds: Collection[str] = ()) -> Iterator[asyncio.Queue[Message]]:
+        """A queue of messages of these kinds (default: all), as long as the context lasts."""
+        queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE)
+        self._listeners[queue] = kinds
         try:
             yield queue
         finally:
-            self._listeners.discard(queue)
+            del self._listeners[queue]

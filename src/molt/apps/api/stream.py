@@ -31,7 +31,7 @@ async def _messages(hub: Hub) -> AsyncIterator[bytes]:
         yield b": connected\n\n"
         while True:
             try:
-                yield await asyncio.wait_for(queue.get(), KEEP_ALIVE_SECONDS)
+                yield (await asyncio.wait_for(queue.get(), KEEP_ALIVE_SECONDS)).wire
             except TimeoutError:
                 yield b": still here\n\n"
 

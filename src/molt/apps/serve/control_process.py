@@ -28,6 +28,7 @@ from molt.apps.api.app import Parts, create_app
 from molt.apps.api.auth import new_token, token_hash
 from molt.apps.api.hub import Hub
 from molt.apps.api.stream import send_evidence
+from molt.apps.console.app import add_console
 from molt.apps.serve.keys import load_keys
 from molt.apps.serve.lifetime import Server, bind
 from molt.apps.serve.logs import configure_logs
@@ -116,6 +117,7 @@ class ControlProcess:
                 rules=rules_of(settings.auth, settings.public_api, keys.web),
             )
         )
+        add_console(app)
         config = uvicorn.Config(
             app,
             loop="none",

@@ -1,0 +1,75 @@
+"""The console as a part of control's application: pages, files, headers, errors as pages."""
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exception_handlers import (
+    http_exception_handler,
+    request_validation_exception_handler,
+)
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException as AnyHTTPException
+
+from molt.apps.api.app import molt_error
+from molt.apps.console import assets
+from molt.apps.console.headers import SecurityHeaders
+from molt.apps.console.pages import ROUTERS
+from molt.apps.console.render import render
+from molt.core.errors import MoltError
+
+TITLES = {
+    401: "Please sign in",
+    403: "Not with your role",
+    404: "There is no such page",
+    409: "That was refused",
+    422: "That cannot be",
+    503: "Not available now",
+}
+
+
+def add_console(app: FastAPI) -> None:
+    """Serve the console at `/console`; `/` leads there."""
+    app.include_router(assets.router)
+    for router in ROUTERS:
+        app.include_router(router, prefix="/console", include_in_schema=False)
+    app.add_api_route("/", _home, include_in_schema=False)
+    app.add_middleware(SecurityHeaders)
+    app.add_exception_handler(AnyHTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(MoltError, _molt_error)
+
+
+async def _home() -> RedirectResponse:
+    return RedirectResponse("/console", 307)
+
+
+def is_page(request: Request) -> bool:
+    """Whether a browser asks for one of the console's pages."""
+    return request.url.path == "/console" or request.url.path.startswith("/console/")
+
+
+def error_page(request: Request, status: int, detail: str) -> Response:
+    """What went wrong, as a page with a way on."""
+    title = TITLES.get(status, "Something went wrong")
+    return render(
+        request, "error.html", None, status=status, title=title, detail=detail, code=status
+    )
+
+
+async def _molt_error(request: Request, error: Exception) -> Response:
+    answer = await molt_error(request, error)
+    return error_page(request, answer.status_code, str(error)) if is_page(request) else answer
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AnyHTTPException)
+    if not is_page(request):
+        return await http_exception_handler(request, error)
+    return error_page(request, error.status_code, str(error.detail))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    if not is_page(request):
+        return await request_validation_exception_handler(request, error)
+    first = error.errors()[0]
+    return error_page(request, 422, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")

@@ -1,0 +1,78 @@
+"""Templates -> pages. Everything a template may call stands here."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from molt import __version__
+from molt.apps.api.auth import RANK, Caller
+from molt.apps.console import formats
+from molt.apps.console.assets import assets
+
+
+class Entry(NamedTuple):
+    """A place in the navigation. `key` is what a page says it is."""
+
+    key: str
+    title: str
+    url: str
+
+
+NAVIGATION: Final[list[Entry]] = [
+    Entry("rollout", "Rollout", "/console/rollouts"),
+    Entry("monitoring", "Monitoring", "/console/monitoring"),
+    Entry("analytics", "Analytics", "/console/analytics"),
+    Entry("shadow", "Shadow", "/console/shadow"),
+    Entry("incidents", "Incidents", "/console/incidents"),
+    Entry("playbook", "Playbook", "/console/playbook"),
+    Entry("audit", "Audit", "/console/audit"),
+]
+"""Pages in the order of the menu; a page with no role to match is listed all the same."""
+
+environment = Environment(
+    loader=PackageLoader("molt.apps.console"),
+    autoescape=select_autoescape(default=True, default_for_string=True),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+environment.filters |= formats.FILTERS
+environment.globals |= {"static": assets.url, "navigation": NAVIGATION, "version": __version__}
+
+
+def may(caller: Caller | None, role: str) -> bool:
+    """Whether the caller has at least `role`."""
+    return caller is not None and RANK[caller.role] >= RANK[role]
+
+
+def render(
+    request: Request,
+    template: str,
+    caller: Caller | None,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **context: Any,
+) -> HTMLResponse:
+    """A whole page. `context["page"]` is its key in the navigation."""
+    return HTMLResponse(
+        fragment(
+            template,
+            caller=caller,
+            csrf_token=getattr(request.state, "csrf_token", ""),
+            missing_assets=assets.missing,
+            here=str(request.url.path),
+            may=lambda role: may(caller, role),
+            **{"page": "", **context},
+        ),
+        status,
+        dict(headers or {}),
+    )
+
+
+def fragment(template: str, **context: Any) -> str:
+    """A template as text."""
+    return environment.get_template(template).render(**context)
