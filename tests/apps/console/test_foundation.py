@@ -27,11 +27,10 @@ def test_without_a_rollout_the_page_says_how_one_begins(browser: Browser) -> Non
     assert "molt start" in answer.text
 
 
-def test_whoever_is_not_signed_in_gets_a_page_with_the_way_in_not_json(browsers: Browsers) -> None:
+def test_whoever_is_not_signed_in_is_led_to_the_way_in_and_back(browsers: Browsers) -> None:
     answer = browsers(None).get("/console/rollouts")
-    assert answer.status_code == 401
-    assert "/console/login" in answer.text
-    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/console/login?next=/console/rollouts"
 
 
 def test_an_unknown_page_and_an_unknown_rollout_are_pages_that_lead_on(begun: Browser) -> None:

@@ -50,8 +50,9 @@ def is_page(request: Request) -> bool:
 def error_page(request: Request, status: int, detail: str) -> Response:
     """What went wrong, as a page with a way on."""
     title = TITLES.get(status, "Something went wrong")
+    caller = getattr(request.state, "caller", None)
     return render(
-        request, "error.html", None, status=status, title=title, detail=detail, code=status
+        request, "error.html", caller, status=status, title=title, detail=detail, code=status
     )
 
 
@@ -62,9 +63,11 @@ async def _molt_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AnyHTTPException)
-    if not is_page(request):
+    if not is_page(request) or error.status_code < 400:
         return await http_exception_handler(request, error)
-    return error_page(request, error.status_code, str(error.detail))
+    page = error_page(request, error.status_code, str(error.detail))
+    page.headers.update(error.headers or {})
+    return page
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -48,7 +48,7 @@ class SecurityHeaders:
                 for name, value in ALWAYS.items():
                     headers.setdefault(name, value)
                 if page:
-                    headers["content-security-policy"] = POLICY
+                    headers.setdefault("content-security-policy", POLICY)
                     headers.setdefault("cache-control", "no-store")
             await send(message)
 

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from molt import __version__
-from molt.apps.api.auth import RANK, Caller
+from molt.apps.api.auth import Caller
 from molt.apps.console import formats
 from molt.apps.console.assets import assets
 
@@ -43,11 +43,6 @@ environment.filters |= formats.FILTERS
 environment.globals |= {"static": assets.url, "navigation": NAVIGATION, "version": __version__}
 
 
-def may(caller: Caller | None, role: str) -> bool:
-    """Whether the caller has at least `role`."""
-    return caller is not None and RANK[caller.role] >= RANK[role]
-
-
 def render(
     request: Request,
     template: str,
@@ -62,10 +57,10 @@ def render(
         fragment(
             template,
             caller=caller,
-            csrf_token=getattr(request.state, "csrf_token", ""),
+            csrf_token=caller.csrf if caller else "",
             missing_assets=assets.missing,
             here=str(request.url.path),
-            may=lambda role: may(caller, role),
+            may=caller.may if caller else lambda role: False,
             **{"page": "", **context},
         ),
         status,
