@@ -49,6 +49,7 @@ def state(desk: Desk, now: datetime, availability: float | None = None) -> dict[
         "alarms": rollout.alarms,
         "incidents": [incident(i) for i in rollout.incidents],
         "arms": arms(desk),
+        "counted": counted(desk),
         "slos": slos(desk, availability),
         "ladder": ladder(desk),
         "data_until": data_until(desk, now),
@@ -161,6 +162,12 @@ def _arm(desk: Desk, arm: Arm, mode: Mode) -> dict[str, Any]:
         "violations": counts.violations,
         "outcomes": outcomes(desk, arm),
     }
+
+
+def counted(desk: Desk) -> str | None:
+    """The outcome kind that the plan's first metric counts: the one figure for a narrow screen."""
+    kinds = (m.of for m in desk.playbook.metrics.values())
+    return next((kind for kind in kinds if kind not in GATEWAY_COLUMNS), None)
 
 
 def outcomes(desk: Desk, arm: Arm) -> dict[str, int]:

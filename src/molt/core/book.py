@@ -90,6 +90,7 @@ class Book:
         self._latency: dict[tuple[int, Arm, Mode], dict[int, int]] = defaultdict(dict)
         self._sums: dict[tuple[int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._tiers: dict[tuple[int, int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
+        self._agents: dict[str, dict[tuple[int, Arm, Mode], dict[str, Floats]]] = {}
         self._recent: list[tuple[datetime, str, Arm, int]] = []
         self.new_subjects: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         self.violations: list[Violation] = []
@@ -110,12 +111,14 @@ class Book:
         self.newest = max(self.newest or 0, slot.key.start)
 
     def add_sums(self, sums: BucketSums) -> None:
-        """Add bucket sums, pooled over agents, also kept by tier."""
+        """Add bucket sums, pooled over agents, also kept by tier and by agent."""
         k = sums.key
+        by_agent = self._agents.setdefault(k.agent, defaultdict(dict))
         for column, amounts in sums.columns.items():
             for place in (
                 self._sums[(k.epoch, k.arm, k.mode)],
                 self._tiers[(k.epoch, k.tier, k.arm, k.mode)],
+                by_agent[(k.epoch, k.arm, k.mode)],
             ):
                 array = place.get(column)
                 if array is None:
@@ -178,6 +181,16 @@ class Book:
     def sums(self, epoch: int, arm: Arm, mode: Mode, columns: Sequence[str]) -> Floats:
         """Per statistics bucket, the sum of `columns`; zeros where nothing was seen."""
         return _total(self._sums.get((epoch, arm, mode), {}), columns)
+
+    def agents(self) -> list[str]:
+        """The agent types that something was measured of; "" for outcomes that name none."""
+        return sorted(self._agents)
+
+    def sums_of_agent(
+        self, agent: str, epoch: int, arm: Arm, mode: Mode, columns: Sequence[str]
+    ) -> Floats:
+        """`sums` of one agent type."""
+        return _total(self._agents.get(agent, {}).get((epoch, arm, mode), {}), columns)
 
     def sums_by_tier(
         self, epoch: int, tiers: Iterable[int], arm: Arm, mode: Mode, columns: Sequence[str]

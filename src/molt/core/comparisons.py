@@ -1,6 +1,7 @@
 """Both arms' sums of a metric, stratified by epoch: what gates compare."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -29,11 +30,28 @@ def stratum(scene: Scene, epoch: int, top: Sequence[str], per: Sequence[str]) ->
     )
 
 
-def strata(scene: Scene, metric: Metric, epochs: Sequence[int] | None = None) -> list[Stratum]:
-    """The metric's sums in every epoch in which both arms served."""
+def strata(
+    scene: Scene,
+    metric: Metric,
+    epochs: Sequence[int] | None = None,
+    *,
+    agent: str | None = None,
+) -> list[Stratum]:
+    """The metric's sums in every epoch in which both arms served, of one agent type if given."""
     top, per = _columns(metric)
     chosen = scene.live_epochs() if epochs is None else epochs
-    return [stratum(scene, epoch, top, per) for epoch in chosen]
+    if agent is None:
+        return [stratum(scene, epoch, top, per) for epoch in chosen]
+    return [
+        Stratum(
+            *(
+                scene.book.sums_of_agent(agent, epoch, arm, LIVE, columns)
+                for arm in (CANDIDATE, CONTROL)
+                for columns in (per, top)
+            )
+        )
+        for epoch in chosen
+    ]
 
 
 def before(scene: Scene, metric: Metric, epochs: Sequence[int]) -> list[Stratum]:
@@ -70,6 +88,46 @@ def compare(scene: Scene, metric: Metric) -> ratio.Difference | None:
     return ratio.difference(
         strata(scene, metric, epochs), binary=metric.binary, pre=before(scene, metric, epochs)
     )
+
+
+MIN_SETTLED: Final = 30
+"""Units of each arm below which users who are settled say nothing by themselves."""
+
+
+def settled(scene: Scene, metric: Metric) -> ratio.Difference | None:
+    """The same difference among users who had the candidate for `timing.settled_after` and longer.
+
+    Tiers are random parts of all users, so those that came in early enough before an epoch began
+    are compared with the control of that epoch. None without enough of them.
+    """
+    top, per = _columns(metric)
+    rows: list[Stratum] = []
+    for epoch in scene.live_epochs():
+        tiers = _settled_tiers(scene, epoch)
+        if tiers:
+            whole = stratum(scene, epoch, top, per)
+            n, y = (
+                scene.book.sums_by_tier(epoch, tiers, CANDIDATE, LIVE, columns)
+                for columns in (per, top)
+            )
+            rows.append(Stratum(n, y, whole.control_n, whole.control_y))
+    d = ratio.difference(rows, binary=metric.binary)
+    return d if d is not None and min(d.candidate_n, d.control_n) >= MIN_SETTLED else None
+
+
+def _settled_tiers(scene: Scene, epoch: int) -> list[int]:
+    """The tiers whose users had had the candidate long enough when the epoch began."""
+    stays = scene.rollout.stays
+    last = next(i for i, stay in enumerate(stays) if stay.epoch == epoch)
+    latest = stays[last].at - scene.playbook.timing.settled_after
+    found: list[int] = []
+    for tier, buckets in enumerate(scene.playbook.tiers()):
+        first = last + 1
+        while first > 0 and round(stays[first - 1].share * 100) >= buckets:
+            first -= 1
+        if first <= last and stays[first].at <= latest:
+            found.append(tier)
+    return found
 
 
 def exposures(rows: Sequence[Stratum]) -> list[exposure.Exposure]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from molt.core.assignment import CANDIDATE, CONTROL
-from molt.core.comparisons import compare, exposures, strata, stratum
+from molt.core.comparisons import compare, exposures, settled, strata, stratum
 from molt.core.events import Ruling, Verdict
 from molt.core.evidence import (
     COST,
@@ -60,11 +60,16 @@ def rule_all(scene: Scene) -> list[Ruling]:
     if allowed := bounded(scene):
         rulings.append(Ruling("bounds", "wait", allowed))
     for gate in scene.step.gates:
-        for ruling in _RULES[type(gate)](scene, gate):
+        for ruling in rule(scene, gate):
             if frozen and ruling.verdict != "wait" and not isinstance(gate, ApprovalGate):
                 ruling = Ruling(ruling.name, "wait", f"frozen: {frozen}", ruling.numbers)
             rulings.append(ruling)
     return rulings
+
+
+def rule(scene: Scene, gate: Gate) -> list[Ruling]:
+    """The rulings of one gate, one for each metric that it names."""
+    return _RULES[type(gate)](scene, gate)
 
 
 def failed_with(scene: Scene, rulings: Sequence[Ruling], on_fail: OnFail) -> Ruling | None:
@@ -232,28 +237,52 @@ def _difference_numbers(d: ratio.Difference, tau: float) -> dict[str, Any]:
     }
 
 
-def step_margin(scene: Scene, gate: NoDegradationGate) -> float:
-    """The relative margin for leaving the present step."""
-    if gate.margin is not None:
-        return gate.margin
-    following = scene.next_step()
-    share = following[0].steps[following[1]].share if following else 100.0
-    return power.step_margin(gate.harm_budget, share / 100)
+def step_margin(scene: Scene, gate: NoDegradationGate, metric: Metric | None = None) -> float:
+    """The relative margin for leaving the present step; the metric's own margin caps it."""
+    if gate.margin is None:
+        following = scene.next_step()
+        share = following[0].steps[following[1]].share if following else 100.0
+        margin = power.step_margin(gate.harm_budget, share / 100)
+    else:
+        margin = gate.margin
+    cap = metric.margin if metric else None
+    return margin if cap is None else min(margin, cap)
+
+
+def harm_of(metric: Metric, d: ratio.Difference) -> float:
+    """How much worse the candidate is, in the metric's unit; for `same`, how far off either way."""
+    if metric.better == "same":
+        return abs(d.estimate)
+    return -d.estimate if metric.better == "higher" else d.estimate
+
+
+def beyond(metric: Metric, d: ratio.Difference, margin: float) -> bool:
+    """Whether the estimate alone is worse than the relative margin allows."""
+    return harm_of(metric, d) > margin * abs(d.control)
+
+
+def _novel(scene: Scene, metric: Metric, margin: float) -> str | None:
+    """Why a passing metric must wait: what newcomers hide, settled users show; None if nothing."""
+    late = settled(scene, metric)
+    if late is None or late.relative is None or not beyond(metric, late, margin):
+        return None
+    span = show_duration(scene.playbook.timing.settled_after)
+    change = show_fraction(round(late.relative, 4))
+    return f"but {change} among users who have had it for {span}: beyond the margin"
 
 
 def _no_degradation(scene: Scene, gate: NoDegradationGate) -> list[Ruling]:
-    margin = step_margin(scene, gate)
-    return [_not_inferior(scene, gate, name, margin) for name in gate.metrics]
+    return [_not_inferior(scene, gate, name) for name in gate.metrics]
 
 
 HARM_TAU: Final = 0.10
 """The harm, relative to control's mean, that failing is tuned to find."""
 
 
-def _not_inferior(scene: Scene, gate: NoDegradationGate, name: str, margin: float) -> Ruling:
+def _not_inferior(scene: Scene, gate: NoDegradationGate, name: str) -> Ruling:
     """Fail on proven harm (alpha shared by all metrics), pass when harm beyond the margin is refuted."""
     metric, ruling = scene.playbook.metrics[name], f"no_degradation:{name}"
-    title = metric.title or name
+    title, margin = metric.title or name, step_margin(scene, gate, metric)
     d = compare(scene, metric)
     if d is None or d.control == 0 or d.control_n < MIN_COMPARED:
         return Ruling(ruling, "wait", f"{title}: too few outcomes on both arms yet")
@@ -268,6 +297,8 @@ def _not_inferior(scene: Scene, gate: NoDegradationGate, name: str, margin: floa
     if numbers["log_e_harm"] >= math.log(len(gate.metrics) / gate.alpha_fail):
         return Ruling(ruling, "fail", f"{shown}; worse than control", numbers)
     if numbers["log_e_within"] >= -math.log(gate.alpha_pass):
+        if novel := _novel(scene, metric, margin):
+            return Ruling(ruling, "wait", f"{shown}; not worse, {novel}", numbers)
         return Ruling(ruling, "pass", f"{shown}; not worse", numbers)
     return Ruling(ruling, "wait", f"{shown}; not proven yet", numbers)
 
@@ -311,6 +342,8 @@ def _stable(scene: Scene, gate: StableGate) -> list[Ruling]:
     elif min(e.above_lower, e.below_upper) >= -math.log(gate.alpha):
         verdict = "pass"
     words = {"pass": "stable", "fail": "proven outside", "wait": "not proven yet"}
+    if verdict == "pass" and (novel := _novel(scene, metric, gate.within)):
+        return [Ruling(name, "wait", f"{shown}; stable, {novel}", numbers)]
     return [Ruling(name, verdict, f"{shown}; {words[verdict]}", numbers)]
 
 

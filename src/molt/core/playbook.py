@@ -47,7 +47,24 @@ class Metric(Plan):
         default=False,
         description="Each unit of `per` holds at most one of `of` (a conversion rate).",
     )
+    margin: Margin | None = Field(
+        default=None,
+        description="The relative change that would matter: gates that hold this metric to a margin "
+        "never allow more, and the report judges by it where no gate does.",
+    )
     title: str = Field(default="", description="How people call it.")
+
+    @property
+    def kind(self) -> Literal["conversion", "mean", "count", "ratio"]:
+        """A share of attempts, a mean of values, events per exposure, or any other ratio."""
+        if self.binary:
+            return "conversion"
+        if self.value:
+            return "mean"
+        exposed = set(self.per) <= {REQUESTS_UNIT, CONVERSATIONS_UNIT}
+        return (
+            "count" if exposed and self.of not in (REQUESTS_UNIT, CONVERSATIONS_UNIT) else "ratio"
+        )
 
 
 class Tools(Plan):
@@ -412,6 +429,11 @@ class Timing(Plan):
     blind_after: Duration = Field(
         default=timedelta(minutes=5),
         description="Traffic is due but none is seen: blind, gates freeze.",
+    )
+    settled_after: Duration = Field(
+        default=timedelta(hours=24),
+        description="Users who have had the candidate this long are also compared by themselves: "
+        "an effect beyond the margin among them keeps the rollout where it is (novelty).",
     )
 
 

@@ -1,6 +1,4 @@
-"""Flags, outcomes, history and incidents, against a real control API."""
-
-from datetime import UTC, datetime, timedelta
+"""Flags, history and incidents, against a real control API."""
 
 import pytest
 from tests.apps.cli.conftest import Molt, Server
@@ -24,42 +22,6 @@ class TestFlags:
         out = started("flags").out
         assert "the last good flags stay" in out
         assert "bounds: traffic_percent 5" in out
-
-
-class TestOutcome:
-    def test_counts_once_by_its_id(self, started: Molt):
-        command = ("outcome", "order_completed", "--subject", "anna", "--id", "order-7")
-        assert started.json(*command)["accepted"] == 1
-        again = started(*command)
-        assert again.code == 0
-        assert "counted once" in again.out
-
-    def test_gets_an_id_of_its_own_when_none_is_given(self, started: Molt):
-        ids = {started.json("outcome", "order_completed", "-s", "anna")["id"] for _ in range(3)}
-        assert len(ids) == 3
-
-    def test_carries_value_and_time(self, started: Molt, server: Server):
-        at = (datetime.now(UTC) - timedelta(hours=3)).isoformat()
-        ran = started("outcome", "order_completed", "-s", "anna", "--value", 9.5, "--at", at)
-        assert ran.code == 0
-        [kept] = server.call(
-            server.store.outcomes("tiny", datetime.now(UTC) - timedelta(days=1), None)
-        )
-        assert (kept.value, kept.at.isoformat()) == (9.5, at)
-
-    def test_of_last_week_does_not_count_and_says_so(self, started: Molt):
-        at = (datetime.now(UTC) - timedelta(days=8)).isoformat()
-        ran = started("outcome", "order_completed", "-s", "anna", "--at", at)
-        assert ran.code == 1
-        assert "not counted" in ran.err
-
-    @pytest.mark.parametrize(
-        "wrong", [("Order!", "-s", "anna"), ("order_completed",), ("x", "-s", "a", "--at", "noon")]
-    )
-    def test_that_cannot_be_meant_is_a_usage_error(self, started: Molt, wrong: tuple[str, ...]):
-        ran = started("outcome", *wrong)
-        assert ran.code == 2
-        assert ran.err.count("\n") == 1
 
 
 class TestHistory:

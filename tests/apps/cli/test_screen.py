@@ -88,6 +88,7 @@ def canary(**changes: Any) -> dict[str, Any]:
         },
         "alarms": {},
         "incidents": [],
+        "counted": "order_completed",
         "arms": {"control": arm(requests=1_234_567, cost_per_1000=None), "candidate": arm()},
         "ladder": ladder(),
     }

@@ -12,7 +12,7 @@ from molt.apps.access import signin
 from molt.apps.access.record import AccessRecord
 from molt.apps.access.rules import Rules
 from molt.apps.access.throttle import Throttle
-from molt.apps.api import audit, facts, gateways, metrics, people, rollouts, stream
+from molt.apps.api import audit, facts, gateways, metrics, outcomes, people, rollouts, stream
 from molt.apps.api.hub import Hub
 from molt.control.controller import Controller
 from molt.core.errors import MoltError, OperatorError, Refused, StoreUnavailable, VersionConflict
@@ -67,7 +67,7 @@ def _application() -> FastAPI:
         "Every call needs `Authorization: Bearer TOKEN`, except health and metrics; pages of the "
         "console come with a session instead, and prove each change with `x-csrf-token`.",
     )
-    for module in (rollouts, facts, audit, stream, metrics, gateways, people, signin):
+    for module in (rollouts, outcomes, facts, audit, stream, metrics, gateways, people, signin):
         app.include_router(module.router)
     app.add_exception_handler(MoltError, molt_error)
     app.add_middleware(AccessRecord, owner=app)

@@ -7,65 +7,23 @@ import msgspec
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from molt.apps.api.auth import Operator, Viewer
-from molt.apps.api.models import CallReport, OutcomeIn, ViolationIn
+from molt.apps.api.models import CallReport, ViolationIn
+from molt.apps.api.outcomes import rollout_about
 from molt.apps.api.rollouts import controller_of
 from molt.control.controller import Controller
 from molt.core.assignment import explain
-from molt.core.errors import OperatorError
-from molt.core.evidence import LIVE, Outcome, Violation
+from molt.core.evidence import LIVE, Violation
 from molt.core.policy import ToolPolicy
 from molt.link.tokens import InvalidToken, Run
 
 router = APIRouter(prefix="/api/v1", tags=["facts"])
-
-MAX_OUTCOMES = 10_000
-
-
-@router.post("/outcomes", status_code=202)
-async def outcomes(
-    body: list[OutcomeIn] | OutcomeIn, request: Request, _: Operator
-) -> dict[str, int]:
-    """Report one outcome or a list; each id counts once, up to seven days late.
-
-    Answers how many were accepted, repeated, too late, and of subjects never seen.
-    """
-    reported = body if isinstance(body, list) else [body]
-    if len(reported) > MAX_OUTCOMES:
-        raise HTTPException(413, f"at most {MAX_OUTCOMES} outcomes a request")
-    controller = controller_of(request)
-    by_rollout: dict[str, list[Outcome]] = {}
-    for one in reported:
-        rollout = _rollout_of(controller, one.rollout, one.agent)
-        by_rollout.setdefault(rollout, []).append(_outcome(one, controller.clock.now()))
-    totals = {"accepted": 0, "repeated": 0, "unknown_subjects": 0, "too_late": 0}
-    for rollout, group in by_rollout.items():
-        accepted = await controller.report_outcomes(rollout, group)
-        for name, count in accepted._asdict().items():
-            totals[name] += count
-    return totals
-
-
-def _rollout_of(controller: Controller, rollout: str | None, agent: str | None) -> str:
-    if rollout is not None:
-        return controller.desk(rollout).id
-    covering = [d.id for d in controller.desks.values() if agent in (None, *d.rollout.agents)]
-    if len(covering) == 1:
-        return covering[0]
-    known = ", ".join(controller.desks) or "none"
-    raise OperatorError(
-        f"Which rollout is this about? Give `rollout` or an `agent` that one covers; known: {known}"
-    )
-
-
-def _outcome(one: OutcomeIn, now: datetime) -> Outcome:
-    return Outcome(one.id, one.subject, one.kind, one.at or now, one.value, one.agent)
 
 
 @router.post("/violations", status_code=202)
 async def violations(body: ViolationIn, request: Request, _: Operator) -> dict[str, Any]:
     """Report a security violation; answered when the rollback that it causes is written."""
     controller = controller_of(request)
-    desk = controller.desk(_rollout_of(controller, None, body.agent))
+    desk = controller.desk(rollout_about(controller, None, body.agent))
     violation = Violation(
         rollout=desk.id,
         at=body.at or controller.clock.now(),

@@ -72,6 +72,24 @@ class OutcomeIn(Body):
     rollout: str | None = Field(None, description="Needed when several rollouts run, or `agent`.")
 
 
+class LineError(BaseModel):
+    """What is wrong with one line of a batch; lines count from 1."""
+
+    line: int
+    error: str
+
+
+class BatchCounts(BaseModel):
+    """What became of a batch. `errors` names the first hundred lines that were rejected."""
+
+    accepted: int
+    repeated: int
+    unknown_subjects: int
+    too_late: int
+    rejected: int
+    errors: list[LineError]
+
+
 class ViolationIn(Body):
     """A security violation that your own systems saw."""
 

@@ -19,6 +19,7 @@ from molt.core import commands
 from molt.core.errors import OperatorError
 from molt.core.events import AnyEvent
 from molt.core.playbook import Playbook
+from molt.core.report import report
 from molt.core.scene import Scene
 
 router = APIRouter(prefix="/api/v1", tags=["rollouts"])
@@ -91,6 +92,14 @@ async def evidence(rollout: str, request: Request, _: Viewer) -> State:
     """Both arms' numbers in the present step, and every ruling with its numbers."""
     state = _state(request, rollout)
     return {k: state[k] for k in ("rollout", "epoch", "phase", "arms", "gates", "triggers")}
+
+
+@router.get("/rollouts/{rollout}/report")
+async def ab_report(rollout: str, request: Request, _: Viewer) -> State:
+    """The A/B report: each metric on both arms, with interval, ruling and a plain sentence."""
+    controller = controller_of(request)
+    scene = controller.desk(rollout).scene(controller.clock.now())
+    return msgspec.to_builtins(report(scene))
 
 
 @router.get("/rollouts/{rollout}/playbook")

@@ -57,7 +57,7 @@ class Api:
 
     def post(self, path: str, body: Any) -> Any:
         """The JSON answer to a POST; fields of None are left out of a mapping."""
-        sent = _given(body) if isinstance(body, dict) else body
+        sent: Any = _given(body) if isinstance(body, dict) else body
         return self._json(self._send("POST", path, json=sent))
 
     @contextmanager

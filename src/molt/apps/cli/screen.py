@@ -245,29 +245,36 @@ def _triggers(state: State) -> RenderableType:
 # --- both arms
 
 
-COLUMNS: Final = ("requests", "errors", "p50", "p95", "$ per 1000", "orders in all")
+COLUMNS: Final = ("requests", "errors", "p50", "p95", "$ per 1000")
 
 
 def _arms(state: State) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("this step", style="bold", no_wrap=True)
-    for column in COLUMNS:
+    for column in columns(state):
         table.add_column(column, justify="right", no_wrap=True)
     for name, arm in state["arms"].items():
         title = f"{name} (shadow)" if arm["mode"] == "shadow" else name
-        table.add_row(title, *arm_cells(arm))
+        table.add_row(title, *arm_cells(arm, state.get("counted")))
     return table
 
 
-def arm_cells(arm: State) -> tuple[str, ...]:
-    """An arm's figures as text, in the order of `COLUMNS`; `-` where there is no data."""
+def columns(state: State) -> tuple[str, ...]:
+    """What is shown of each arm: `COLUMNS`, and the outcome that the plan's first metric counts."""
+    kind = state.get("counted")
+    return (*COLUMNS, f"{kind.replace('_', ' ')} in all") if kind else COLUMNS
+
+
+def arm_cells(arm: State, counted: str | None = None) -> tuple[str, ...]:
+    """An arm's figures as text, in the order of `columns`; `-` where there is no data."""
+    outcome = [_shown(arm["outcomes"].get(counted), lambda n: f"{n:,}")] if counted else []
     return (
         f"{arm['requests']:,}",
         _shown(arm["error_rate"], lambda rate: f"{100 * rate:.2f}%"),
         _shown(arm["p50_ms"], latency),
         _shown(arm["p95_ms"], latency),
         _shown(arm["cost_per_1000"], lambda cost: f"{cost:,.2f}"),
-        _shown(arm["outcomes"].get("order_completed"), lambda orders: f"{orders:,}"),
+        *outcome,
     )
 
 
@@ -327,7 +334,7 @@ def state_lines(state: State) -> list[str]:
         ),
     ]
     for name, arm in state["arms"].items():
-        pairs = zip(COLUMNS, arm_cells(arm), strict=True)
+        pairs = zip(columns(state), arm_cells(arm, state.get("counted")), strict=True)
         lines.append(f"{name} ({arm['mode']}): " + ", ".join(f"{k} {v}" for k, v in pairs))
     lines += [incident_line(i) for i in state["incidents"]]
     lines += [f"alarm {name}: {text}" for name, text in state["alarms"].items()]

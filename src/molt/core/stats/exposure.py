@@ -16,12 +16,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from molt.core.stats.evalue import log_sum
+from molt.core.stats.evalue import Interval, log_sum
 from molt.core.stats.special import Floats, root
 
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
 _NEGLIGIBLE: Final = 45.0
 """Log of how far the integrand has fallen where the integral is cut off."""
+_WIDEST: Final = math.log(1000.0)
 _REACH: Final = 10.0
 """The half-normal prior alone falls by more than that within this distance of any mode."""
 
@@ -58,6 +59,24 @@ def log_e_ratio_below(strata: Sequence[Exposure], ratio: float, deff: float = 1.
         Exposure(s.control_events, s.control, s.candidate_events, s.candidate) for s in strata
     ]
     return log_e_ratio_above(swapped, 1.0 / ratio, deff)
+
+
+def ratio_interval(strata: Sequence[Exposure], alpha: float = 0.05) -> Interval:
+    """The ratios of rates that neither one-sided process has refuted at alpha / 2: valid at every look.
+
+    (0, infinity) without events; ends are sought between 1/1000 and 1000.
+    """
+    target = math.log(2 / alpha)
+
+    def below(log_ratio: float) -> float:
+        return target - log_e_ratio_above(strata, math.exp(log_ratio))
+
+    def above(log_ratio: float) -> float:
+        return log_e_ratio_below(strata, math.exp(log_ratio)) - target
+
+    low = math.exp(root(below, -_WIDEST, _WIDEST)) if below(-_WIDEST) < 0 else 0.0
+    high = math.exp(root(above, -_WIDEST, _WIDEST)) if above(_WIDEST) > 0 else math.inf
+    return Interval(low, high)
 
 
 def _log_mixture(mine: float, both: Floats, odds: Floats) -> float:
