@@ -104,6 +104,10 @@ def _split(ratio: State) -> str:
     return f"sample ratio as planned (new users on the agent and without, by share: {steps})"
 
 
+PLAIN: Final = str.maketrans("━┼┿●•", "-++o*")
+"""For terminals without Unicode."""
+
+
 def drawn(effect: State | None, margin: float | None) -> str:
     """The interval on a line: `:` the margin, `|` no difference, `●` the estimate, `━` the interval."""
     line = [" "] * BAR
@@ -139,6 +143,11 @@ def _print_rich(found: State) -> None:
     styles = {"pass": "green", "fail": "bold red", "wait": "yellow", "none": "dim"}
     console = Console()
     wide = console.width >= 96
+    unicode = (console.encoding or "").startswith("utf")
+
+    def signs(text: str) -> str:
+        return text if unicode else text.translate(PLAIN)
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     table.add_column("metric", overflow="fold")
@@ -153,13 +162,13 @@ def _print_rich(found: State) -> None:
         if effect:
             cells = [level(row["kind"], effect[arm]) for arm in ("candidate", "control")]
             cells.append(_change(effect))
-        drawing = [Text(drawn(effect, row["margin"]), "cyan")] if wide else []
+        drawing = [Text(signs(drawn(effect, row["margin"])), "cyan")] if wide else []
         verdict = Text(VERDICTS[row["verdict"]], style)
         table.add_row(verdict, Text(row["title"], "bold"), *cells, *drawing)
     words: list[Text] = []
     for row in found["metrics"]:
         text = "\n  ".join([*wrap(row["sentence"], console.width - 8), *_details(row)])
-        words.append(Text("• ", styles[row["verdict"]]).append(text, "default"))
+        words.append(Text(signs("• "), styles[row["verdict"]]).append(text, "default"))
     bad = found["sample_ratio"]["mismatch"]
     foot = Text(_split(found["sample_ratio"]), "bold red" if bad else "dim")
     head = Text(found["headline"], "bold red" if bad else "bold")

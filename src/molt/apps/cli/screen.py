@@ -262,7 +262,7 @@ def _arms(state: State) -> Table:
 def columns(state: State) -> tuple[str, ...]:
     """What is shown of each arm: `COLUMNS`, and the outcome that the plan's first metric counts."""
     kind = state.get("counted")
-    return (*COLUMNS, f"{kind.replace('_', ' ')} in all") if kind else COLUMNS
+    return (*COLUMNS, kind.replace("_", " ")) if kind else COLUMNS
 
 
 def arm_cells(arm: State, counted: str | None = None) -> tuple[str, ...]:
