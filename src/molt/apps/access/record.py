@@ -9,7 +9,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from molt.apps.access.sessions import AGENT_CHARACTERS, SAFE, client_of
 
-SYSTEMS: Final = frozenset({"/api/v1/outcomes", "/api/v1/violations", "/api/v1/runs/calls"})
+SYSTEMS: Final = frozenset(
+    {
+        "/api/v1/outcomes",
+        "/api/v1/outcomes/batch",
+        "/api/v1/violations",
+        "/api/v1/runs/calls",
+    }
+)
 """Where systems report all day; what they report is kept elsewhere, so only refusals are recorded."""
 
 ACTS_OF_READING: Final = frozenset({"/api/v1/audit/export"})
