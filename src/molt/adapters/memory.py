@@ -164,7 +164,9 @@ class _Evidence:
         if batch.sequence in numbers or batch.sequence <= oldest:
             return None
         for one in batch.sums:
-            checked([bucket for amounts in one.columns.values() for bucket in amounts])
+            for amounts in one.columns.values():
+                if isinstance(amounts, dict):
+                    checked(amounts)
         numbers[batch.sequence] = self._now()
         if batch.sequence % FORGET_EVERY == 0:
             for number in [n for n in numbers if n <= oldest]:

@@ -123,8 +123,7 @@ class Book:
                 array = place.get(column)
                 if array is None:
                     array = place[column] = np.zeros(STATISTICS_BUCKETS)
-                for bucket, amount in amounts.items():
-                    array[bucket] += amount
+                add_amounts(array, amounts)
 
     def add_seen(self, seen: Iterable[Seen]) -> None:
         """Count subjects that nobody had seen before."""
@@ -257,6 +256,15 @@ class Book:
         return sum(
             1 for at, k, a, _ in self._recent if at >= since and k == kind and arm in (None, a)
         )
+
+
+def add_amounts(sums: Floats, amounts: Mapping[int, float] | Floats) -> None:
+    """Add amounts by bucket, or of all buckets at once (a whole array, as the simulator has it)."""
+    if isinstance(amounts, np.ndarray):
+        sums += amounts
+        return
+    for bucket, amount in amounts.items():
+        sums[bucket] += amount
 
 
 def _total(place: dict[str, Floats], columns: Sequence[str]) -> Floats:

@@ -62,8 +62,11 @@ def checked(buckets: Collection[int]) -> NDArray[np.int64]:
     return array
 
 
-def add_amounts(sums: Sums, amounts: Mapping[int, float]) -> None:
-    """Add amounts by bucket."""
+def add_amounts(sums: Sums, amounts: Mapping[int, float] | Sums) -> None:
+    """Add amounts by bucket, or of all buckets at once."""
+    if isinstance(amounts, np.ndarray):
+        sums += amounts
+        return
     sums[checked(amounts.keys())] += list(amounts.values())
 
 
