@@ -12,6 +12,7 @@ import msgspec
 from molt.core.events import AnyEvent, Recorded
 from molt.core.evidence import Batch, BucketSums, Call, Head, Outcome, Seen, Slot
 from molt.core.flags import Bounds, Flags
+from molt.core.pairs import Action, Outline, Pair
 
 
 class Clock(Protocol):
@@ -106,6 +107,49 @@ class EvidenceStore(Protocol):
 
     async def fold(self, now: datetime) -> None:
         """Merge slots older than a day to minutes, older than two weeks to hours."""
+        ...
+
+
+class PairStore(Protocol):
+    """Pairs of answers from shadow, what control did beside them, and what was seen before."""
+
+    async def add_pairs(self, pairs: Sequence[Pair]) -> None:
+        """Keep `pairs`, still to be compared; those whose id is known stay as they are."""
+        ...
+
+    async def due_pairs(self, rollout: str, before: datetime, at_most: int) -> Sequence[Pair]:
+        """Pairs from before that time that are still to be compared, the oldest first."""
+        ...
+
+    async def settle_pairs(self, pairs: Sequence[Pair], sums: Sequence[BucketSums]) -> None:
+        """Keep `pairs` as they are now, compared, and fold `sums`, in one transaction.
+
+        Pairs that have been forgotten meanwhile stay forgotten.
+        """
+        ...
+
+    async def outlines(self, rollout: str) -> Sequence[Outline]:
+        """All pairs kept of a rollout, in brief, the newest first."""
+        ...
+
+    async def pairs(self, rollout: str, ids: Sequence[str]) -> Sequence[Pair]:
+        """Those of `ids` that are kept, in the order of `ids`."""
+        ...
+
+    async def add_actions(self, rollout: str, actions: Sequence[Action]) -> int:
+        """Keep actions, each once; how many were new. The pairs that they may belong to are due again."""
+        ...
+
+    async def actions_of(self, pairs: Sequence[Pair]) -> Sequence[Action]:
+        """The actions that may belong to one of `pairs`, all of one rollout, in order; see `Pair.owns`."""
+        ...
+
+    async def forget_pairs(self, rollout: str, before: datetime, keep: int) -> None:
+        """Drop pairs and actions from before that time, and all but the newest `keep` pairs."""
+        ...
+
+    async def sight(self, rollout: str, names: Sequence[str], at: datetime) -> Sequence[str]:
+        """Note that `names` were seen; those that never had been."""
         ...
 
 

@@ -12,11 +12,13 @@ from molt.core.events import (
     Aborted,
     AlarmCleared,
     AlarmRaised,
+    AnomalySeen,
     AnyEvent,
     Approved,
     BoundsChanged,
     CandidateChanged,
     Completed,
+    DifferenceRuled,
     Event,
     Halved,
     IncidentClosed,
@@ -76,6 +78,8 @@ FACTS: dict[type[Event], AnyEvent] = {
     AlarmRaised: AlarmRaised(at=T0, alarm="blind", text="t"),
     AlarmCleared: AlarmCleared(at=T0, alarm="blind"),
     BoundsChanged: BoundsChanged(at=T0, bounds={"enabled": False}),
+    DifferenceRuled: DifferenceRuled(at=T0, difference="wording", acceptable=True),
+    AnomalySeen: AnomalySeen(at=T0, anomaly="tool", what="pay", text="t"),
 }
 
 

@@ -28,10 +28,12 @@ from molt.adapters.sql.values import (
     utc_now,
     widened,
 )
+from molt.core.compare import score
 from molt.core.errors import VersionConflict
 from molt.core.events import AnyEvent, Recorded
 from molt.core.evidence import Batch, BucketSums, Call, Head, Outcome, Seen, Slot, SlotKey, SumsKey
 from molt.core.flags import Flags
+from molt.core.pairs import ACTION_GRACE, REOPENS, Action, Outline, Pair
 
 
 class MemoryTokens:
@@ -146,7 +148,7 @@ class _Evidence:
     """Slots, bucket sums, outcomes and seen subjects; merging is addition."""
 
     _now: Callable[[], datetime]
-    _runs: dict[str, tuple[bool, list[str], datetime]]
+    _runs: dict[str, tuple[bool, list[tuple[str, str]], datetime]]
 
     def __init__(self) -> None:
         self._batches: dict[str, dict[int, datetime]] = {}
@@ -274,13 +276,113 @@ class _Evidence:
         self._calls = {i: c for i, c in self._calls.items() if c.at >= now - CALLS_KEPT}
 
 
-class MemoryStore(_Events, _Evidence):
-    """Events, evidence, flags, heads, runs and settings; `tokens` and `sessions` beside
+class _Pairs:
+    """Pairs of answers, actions of control, and first sightings."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[tuple[str, str], Pair] = {}
+        self._due: set[tuple[str, str]] = set()
+        self._actions: dict[tuple[str, str], Action] = {}
+        self._sighted: set[tuple[str, str]] = set()
+
+    def _add_sums(self, sums: BucketSums) -> None:
+        raise NotImplementedError
+
+    async def add_pairs(self, pairs: Sequence[Pair]) -> None:
+        """Keep `pairs`, still to be compared; those whose id is known stay as they are."""
+        for pair in pairs:
+            place = (pair.rollout, pair.id)
+            if place not in self._pairs:
+                self._pairs[place] = pair
+                self._due.add(place)
+
+    async def due_pairs(self, rollout: str, before: datetime, at_most: int) -> Sequence[Pair]:
+        """Pairs from before that time that are still to be compared, the oldest first."""
+        due = [self._pairs[p] for p in self._due if p[0] == rollout]
+        found = sorted((p for p in due if p.at < before), key=lambda p: (p.at, p.id))
+        return found[:at_most]
+
+    async def settle_pairs(self, pairs: Sequence[Pair], sums: Sequence[BucketSums]) -> None:
+        """Keep `pairs` as they are now, compared, and fold `sums`."""
+        for pair in pairs:
+            place = (pair.rollout, pair.id)
+            if place in self._pairs:
+                self._pairs[place] = pair
+                (self._due.add if pair.differences is None else self._due.discard)(place)
+        for one in sums:
+            self._add_sums(one)
+
+    async def outlines(self, rollout: str) -> Sequence[Outline]:
+        """All pairs kept of a rollout, in brief, the newest first."""
+        mine = [p for (r, _), p in self._pairs.items() if r == rollout]
+        mine.sort(key=lambda p: (p.at, p.id), reverse=True)
+        return [
+            Outline(
+                p.id,
+                p.agent,
+                p.at,
+                None if p.differences is None else tuple(sorted(p.kinds)),
+                score(p.differences or ()),
+            )
+            for p in mine
+        ]
+
+    async def pairs(self, rollout: str, ids: Sequence[str]) -> Sequence[Pair]:
+        """Those of `ids` that are kept, in the order of `ids`."""
+        return [self._pairs[rollout, i] for i in ids if (rollout, i) in self._pairs]
+
+    async def add_actions(self, rollout: str, actions: Sequence[Action]) -> int:
+        """Keep actions, each once; how many were new. The pairs that they may belong to are due again."""
+        new = {a.id: a for a in actions if (rollout, a.id) not in self._actions}
+        for action in new.values():
+            self._actions[rollout, action.id] = action
+            self._due |= {
+                place
+                for place, p in self._pairs.items()
+                if place[0] == rollout and _may_belong(action, p)
+            }
+        return len(new)
+
+    async def actions_of(self, pairs: Sequence[Pair]) -> Sequence[Action]:
+        """The actions that may belong to one of `pairs`, all of one rollout, in order."""
+        mine = [a for (r, _), a in self._actions.items() if pairs and r == pairs[0].rollout]
+        found = (a for a in mine if any(pair.owns(a) for pair in pairs))
+        return sorted(found, key=lambda a: (a.at, a.id))
+
+    async def forget_pairs(self, rollout: str, before: datetime, keep: int) -> None:
+        """Drop pairs and actions from before that time, and all but the newest `keep` pairs."""
+        newest = await self.outlines(rollout)
+        oldest = max(before, newest[keep - 1].at) if len(newest) >= keep else before
+        for one in newest:
+            if one.at < oldest:
+                del self._pairs[rollout, one.id]
+                self._due.discard((rollout, one.id))
+        for place, action in list(self._actions.items()):
+            if place[0] == rollout and action.at < before:
+                del self._actions[place]
+
+    async def sight(self, rollout: str, names: Sequence[str], at: datetime) -> Sequence[str]:
+        """Note that `names` were seen; those that never had been."""
+        new = [n for n in dict.fromkeys(names) if (rollout, n) not in self._sighted]
+        self._sighted |= {(rollout, n) for n in new}
+        return new
+
+
+def _may_belong(action: Action, pair: Pair) -> bool:
+    if action.trace is not None:
+        return action.trace == pair.trace
+    near = action.at - REOPENS <= pair.at <= action.at + ACTION_GRACE
+    return action.subject is not None and action.subject == pair.subject and near
+
+
+class MemoryStore(_Events, _Evidence, _Pairs):
+    """Events, evidence, flags, heads, runs, pairs and settings; `tokens` and `sessions` beside
     them."""
 
     def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
         _Events.__init__(self)
         _Evidence.__init__(self)
+        _Pairs.__init__(self)
         self._now = now
         self._flags: Flags | None = None
         self._heads: dict[str, Head] = {}
@@ -320,16 +422,25 @@ class MemoryStore(_Events, _Evidence):
 
     async def report_call(self, run: str, tool: str, arguments: str, at: datetime) -> bool:
         """Note that `run` is about to call `tool`; False when the run is closed: it must not act."""
-        closed, tools, _ = self._runs.get(run, (False, [], at))
+        closed, calls, _ = self._runs.get(run, (False, [], at))
         if not closed:
-            self._runs[run] = (False, [*tools, tool], at)
+            self._runs[run] = (False, [*calls, (tool, arguments)], at)
         return not closed
+
+    async def told_of(self, runs: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+        """The tool calls known of those of `runs`: as the egress recorded them, else as reported."""
+        found = {run: list(self._runs[run][1]) for run in runs if run in self._runs}
+        for run in runs:
+            made = [c for c in await self.calls_of(run) if c.kind == "tool"]
+            if made:
+                found[run] = [(c.name, c.arguments or "{}") for c in made]
+        return found
 
     async def close_run(self, run: str, at: datetime) -> list[str]:
         """Close `run` to further calls; the tools it reported so far, in order."""
-        _, tools, _ = self._runs.get(run, (False, [], at))
-        self._runs[run] = (True, tools, at)
-        return list(tools)
+        _, calls, _ = self._runs.get(run, (False, [], at))
+        self._runs[run] = (True, calls, at)
+        return [tool for tool, _ in calls]
 
 
 def _copy(slot: Slot) -> Slot:

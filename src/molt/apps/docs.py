@@ -110,7 +110,7 @@ def playbook_page() -> str:
     triggers = get_args(get_args(playbook.AnyTrigger)[0])
     parts = (
         playbook.PhasePlan, playbook.Step, playbook.Agent, playbook.Tools, playbook.Metric,
-        playbook.LimitsPlan, playbook.Slos, playbook.Cost, playbook.Timing,
+        playbook.Comparison, playbook.LimitsPlan, playbook.Slos, playbook.Cost, playbook.Timing,
     )  # fmt: skip
     lines = [
         NOTE,

@@ -191,6 +191,10 @@ class Book:
         """`sums` of one agent type."""
         return _total(self._agents.get(agent, {}).get((epoch, arm, mode), {}), columns)
 
+    def columns(self, epoch: int, arm: Arm, mode: Mode) -> list[str]:
+        """The columns that hold anything, by name."""
+        return sorted(self._sums.get((epoch, arm, mode), {}))
+
     def sums_by_tier(
         self, epoch: int, tiers: Iterable[int], arm: Arm, mode: Mode, columns: Sequence[str]
     ) -> Floats:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from molt.core import gates
+from molt.core.compare import KINDS, family
 from molt.core.decide import advance, enter, incident_id
 from molt.core.errors import Refused
 from molt.core.events import (
@@ -12,6 +13,7 @@ from molt.core.events import (
     AnyEvent,
     Approved,
     CandidateChanged,
+    DifferenceRuled,
     IncidentClosed,
     IncidentNoted,
     IncidentOpened,
@@ -185,6 +187,24 @@ def candidate_changed(
     first_seen = rollout.candidate_version is None and by == "molt"
     epoch = rollout.epoch if first_seen else rollout.epoch + 1
     return CandidateChanged(at=scene.now, by=by, epoch=epoch, version=version, note=text)
+
+
+def rule_difference(
+    scene: Scene, kind: str, by: str, reason: str, *, acceptable: bool
+) -> list[AnyEvent]:
+    """Accept a kind of difference between the agent's answers and control's, or flag it."""
+    if not reason:
+        raise Refused(
+            f"{'Accepting' if acceptable else 'Flagging'} a kind of difference needs a reason: "
+            "--reason TEXT"
+        )
+    if family(kind) not in KINDS:
+        raise Refused(f"No kind of difference {kind!r}; known: {', '.join(KINDS)}")
+    if scene.rollout.differences.get(kind) is acceptable:
+        raise Refused(f"{kind} is {'accepted' if acceptable else 'flagged'} already")
+    return [
+        DifferenceRuled(at=scene.now, by=by, reason=reason, difference=kind, acceptable=acceptable)
+    ]
 
 
 def note_incident(scene: Scene, incident: str, by: str, text: str) -> list[AnyEvent]:

@@ -198,6 +198,31 @@ class BoundsChanged(Event, frozen=True, kw_only=True):
     bounds: dict[str, Any]
 
 
+class DifferenceRuled(Event, frozen=True, kw_only=True):
+    """A person said whether pairs with this kind of difference can be acceptable.
+
+    `difference` is a kind (`call_extra:menu_search`) or a whole family (`wording`).
+    """
+
+    difference: str
+    acceptable: bool
+
+
+class AnomalySeen(Event, frozen=True, kw_only=True):
+    """Something unlike all before it: an alert with its numbers, never a decision.
+
+    `anomaly` is `tool`, `arguments`, `error`, `latency`, `tokens`, `cost` or `tool_mix`; `what` names
+    the tool, shape or class. `more` counts others that were not written, because they were too many.
+    """
+
+    anomaly: str
+    what: str
+    text: str
+    agent: str = ""
+    numbers: dict[str, Any] = {}
+    more: int = 0
+
+
 AnyEvent = (
     RolloutStarted
     | StepEntered
@@ -221,6 +246,8 @@ AnyEvent = (
     | AlarmRaised
     | AlarmCleared
     | BoundsChanged
+    | DifferenceRuled
+    | AnomalySeen
 )
 
 

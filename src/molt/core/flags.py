@@ -75,6 +75,16 @@ class Limits(msgspec.Struct, frozen=True):
     rate_limit_per_minute: int = 30
 
 
+class Comparing(msgspec.Struct, frozen=True):
+    """Which mirrored requests a gateway keeps both answers of. `sample` and `twice` count in
+    ten-thousandths; `max_body` is bytes."""
+
+    sample: int = FULL
+    twice: int = 0
+    twice_methods: tuple[str, ...] = ("GET", "HEAD")
+    max_body: int = 16 * 1024
+
+
 class RolloutFlags(msgspec.Struct, frozen=True):
     """How requests of one rollout's agents are decided.
 
@@ -102,6 +112,7 @@ class RolloutFlags(msgspec.Struct, frozen=True):
     slot_seconds: float = 10.0
     cancel_in_flight: bool = False
     cost_cap: float | None = None
+    comparing: Comparing | None = None
 
 
 class Flags(msgspec.Struct, frozen=True):

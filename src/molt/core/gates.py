@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from molt.core import agreement
 from molt.core.assignment import CANDIDATE, CONTROL
 from molt.core.comparisons import compare, exposures, settled, strata, stratum
 from molt.core.events import Ruling, Verdict
@@ -29,6 +30,7 @@ from molt.core.playbook import (
     NoRollbackGate,
     NoViolationGate,
     OnFail,
+    ShadowAgreementGate,
     StableGate,
     UnchangedGate,
 )
@@ -469,5 +471,6 @@ _RULES: Final[dict[type[Gate], Callable[[Scene, Any], list[Ruling]]]] = {
     NoRollbackGate: _no_rollback,
     NoViolationGate: _no_violation,
     CostGate: _cost,
+    ShadowAgreementGate: agreement.rule,
     ApprovalGate: _approval,
 }

@@ -4,6 +4,7 @@ The field descriptions are the reference documentation; it is generated from her
 """
 
 import hashlib
+import re
 from datetime import timedelta
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self, cast
@@ -11,9 +12,11 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from molt.core.arguments import Rule, check_rule
+from molt.core.compare import BLOCKING, KINDS, Rules, family
 from molt.core.flags import FULL, Limits
 from molt.core.policy import Reads, ToolPolicy
 from molt.core.quantities import Duration, Fraction, Margin, Share
+from molt.core.redaction import DEFAULTS
 
 PhaseName = Literal["shadow", "canary", "progressive"]
 
@@ -244,6 +247,18 @@ class CostGate(Gate):
     alpha: float = 0.05
 
 
+class ShadowAgreementGate(Gate):
+    """The share of mirrored requests that the agent answered acceptably is above a limit.
+
+    Acceptable are pairs without a difference that blocks; see `comparison`. In shadow only.
+    """
+
+    kind: Literal["shadow_agreement"]
+    above: Fraction
+    alpha_pass: float = Field(default=0.05, description="Chance of a false pass at any time.")
+    alpha_fail: float = Field(default=0.01, description="Chance of a false fail at any time.")
+
+
 class ApprovalGate(Gate):
     """A person says yes; taken only when all other gates of the step have passed."""
 
@@ -261,6 +276,7 @@ AnyGate = Annotated[
     | NoRollbackGate
     | NoViolationGate
     | CostGate
+    | ShadowAgreementGate
     | ApprovalGate,
     Field(discriminator="kind"),
 ]
@@ -395,6 +411,98 @@ class Cost(Plan):
     )
 
 
+class Comparison(Plan):
+    """How the agent's answers in shadow are compared with control's, and what is kept of them."""
+
+    enabled: bool = Field(
+        default=True, description="Off keeps no bodies at all, and compares nothing."
+    )
+    sample: Share = Field(default=100, description="Percent of mirrored requests compared.")
+    max_body: int = Field(
+        default=16 * 1024, ge=0, le=1 << 20, description="Bytes kept of a body; longer is marked."
+    )
+    keep: Duration = Field(default=timedelta(days=7), description="How long a pair is kept.")
+    keep_pairs: int = Field(default=2000, gt=0, le=100_000, description="How many at most.")
+    settle: Duration = Field(
+        default=timedelta(seconds=5),
+        description="How long Molt waits for reports of actions before it compares.",
+    )
+    actions_from: Literal["answers", "reports"] = Field(
+        default="answers",
+        description="Where control's actions are found: in its answers (and in reports, where there "
+        "are some), or only in reports to `POST /api/v1/actions`; then no report means no action.",
+    )
+    blocking: tuple[str, ...] = Field(
+        default=BLOCKING,
+        description="Kinds of differences that make a pair unacceptable: families, or one tool's, "
+        "such as `call_extra:place_order`.",
+    )
+    ignore: tuple[str, ...] = Field(
+        default=(),
+        description="JSON paths that are not compared, such as `$.items[*].id` or `$.meta`; `*` "
+        "stands for one field, `**` for any number of them.",
+    )
+    ignore_calls: tuple[str, ...] = Field(
+        default=(),
+        description="Globs of tools that are not compared, beside those that the "
+        "agent's `tools` call `read_only`: to look is no action.",
+    )
+    ignore_arguments: tuple[str, ...] = Field(
+        default=(), description="Arguments that may differ, such as `cart_id`."
+    )
+    wording: Fraction = Field(
+        default=0.5, description="Least likeness of two texts, whatever the order of words."
+    )
+    slower: float = Field(default=2.0, ge=1, description="Slower is more than this many times ...")
+    slower_by: Duration = Field(
+        default=timedelta(milliseconds=500), description="... and by more than this."
+    )
+    dearer: float = Field(
+        default=2.0, ge=1, description="More tokens or cost is more than this many times control's."
+    )
+    twice: Share = Field(
+        default=0,
+        description="Percent of compared requests that control gets a second time, to learn how "
+        "much it differs from itself: a field counts only above that noise.",
+    )
+    twice_methods: tuple[str, ...] = Field(
+        default=("GET", "HEAD"),
+        description="Methods that control may get twice. Add `POST` only where repeating is safe.",
+    )
+    redact: dict[str, str] = Field(
+        default_factory=lambda: dict(DEFAULTS),
+        description="Name to regular expression: what matches is kept as `[name]`, in bodies, paths "
+        "and arguments. Default: `token`, `email`, `card` (by Luhn's check), `phone`; what you give "
+        "replaces it.",
+    )
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        unknown = [k for k in self.blocking if family(k) not in KINDS]
+        if unknown:
+            raise ValueError(f"blocking: {unknown[0]!r}; expected one of {', '.join(KINDS)}")
+        for name, pattern in self.redact.items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"redact: {name}: not a regular expression: {error}") from None
+        return self
+
+    def rules(self, tools: Tools | None = None) -> Rules:
+        """The same for the comparison; what `tools` call read-only is no action either."""
+        reading = tools.read_only if tools else ()
+        return Rules(
+            ignore=self.ignore,
+            ignore_calls=(*self.ignore_calls, *reading),
+            writes=tools.writes if tools else (),
+            ignore_arguments=self.ignore_arguments,
+            wording=self.wording,
+            slower=self.slower,
+            slower_ms=self.slower_by.total_seconds() * 1000,
+            dearer=self.dearer,
+        )
+
+
 class Slos(Plan):
     """Service-level objectives, watched and reported; triggers and gates decide."""
 
@@ -458,6 +566,7 @@ class Playbook(Plan):
     slos: Slos = Slos()
     cost: Cost = Cost()
     timing: Timing = Timing()
+    comparison: Comparison = Comparison()
     procedure: tuple[ProcedureStep, ...] = Field(
         default=(
             "disable",
@@ -490,6 +599,7 @@ class Playbook(Plan):
         for phase in self.phases:
             if (phase.name == "shadow") != (phase.steps[0].share == 0):
                 raise ValueError(f"phases: {phase.name}: shadow has share 0, and no other phase")
+        self._check_agreement()
         for name in self._named_metrics():
             if name not in self.metrics:
                 raise ValueError(f"gates: metric {name!r} is not declared under `metrics`")
@@ -497,6 +607,14 @@ class Playbook(Plan):
             if trigger.kind == "cost" and trigger.action == "halve":
                 raise ValueError("triggers: cost: halving does not lower the cost of a request")
         return self
+
+    def _check_agreement(self) -> None:
+        for phase, step in self.ladder():
+            if any(gate.kind == "shadow_agreement" for gate in step.gates):
+                if phase.name != "shadow":
+                    raise ValueError("gates: shadow_agreement: pairs are compared in shadow only")
+                if not self.comparison.enabled:
+                    raise ValueError("gates: shadow_agreement needs comparison.enabled")
 
     def _named_metrics(self) -> list[str]:
         names: list[str] = []

@@ -18,11 +18,13 @@ from molt.core.events import (
     Aborted,
     AlarmCleared,
     AlarmRaised,
+    AnomalySeen,
     AnyEvent,
     Approved,
     BoundsChanged,
     CandidateChanged,
     Completed,
+    DifferenceRuled,
     Event,
     Halved,
     IncidentClosed,
@@ -96,6 +98,8 @@ TRANSITIONS: Final[dict[tuple[Phase, type[Event]], frozenset[Phase]]] = {
             AlarmRaised,
             AlarmCleared,
             BoundsChanged,
+            DifferenceRuled,
+            AnomalySeen,
         )
         if p is not Phase.NEW
     },
@@ -142,7 +146,8 @@ class Rollout(msgspec.Struct, frozen=True):
     `step` indexes the steps of the present phase, or of the phase that was left by an outcome.
     `hold_since` is when the present hold began; `window_epoch` is the first epoch that triggers
     look at: what happened before a halving or a resume does not count again. `evidence_epoch` is the
-    first epoch of this candidate's A/B evidence.
+    first epoch of this candidate's A/B evidence. `differences` is what people said of kinds of
+    differences (acceptable or not); `anomalies` are the latest ones.
     """
 
     id: str = ""
@@ -173,6 +178,8 @@ class Rollout(msgspec.Struct, frozen=True):
     rollbacks: tuple[datetime, ...] = ()
     alarms: dict[str, str] = {}
     bounds: Bounds = Bounds()
+    differences: dict[str, bool] = {}
+    anomalies: tuple[AnomalySeen, ...] = ()
     updated_at: datetime | None = None
 
     @property
@@ -387,6 +394,18 @@ def _alarm_cleared(r: Rollout, e: AlarmCleared) -> Changes:
     return {"alarms": {k: v for k, v in r.alarms.items() if k != e.alarm}}
 
 
+def _difference_ruled(r: Rollout, e: DifferenceRuled) -> Changes:
+    return {"differences": {**r.differences, e.difference: e.acceptable}}
+
+
+def _anomaly_seen(r: Rollout, e: AnomalySeen) -> Changes:
+    return {"anomalies": (*r.anomalies, e)[-MOST_ANOMALIES:]}
+
+
+MOST_ANOMALIES: Final = 20
+"""Anomalies that the state shows; the log has all."""
+
+
 _CHANGES: Final[dict[type[Event], Any]] = {
     RolloutStarted: _started,
     StepEntered: _entered,
@@ -407,4 +426,6 @@ _CHANGES: Final[dict[type[Event], Any]] = {
     ProcedureStepDone: _procedure_step,
     AlarmRaised: _alarm_raised,
     AlarmCleared: _alarm_cleared,
+    DifferenceRuled: _difference_ruled,
+    AnomalySeen: _anomaly_seen,
 }

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from molt.core.flags import FULL, Bounds, Flags, RolloutFlags, bound
+from molt.core.flags import FULL, Bounds, Comparing, Flags, RolloutFlags, bound
 from molt.core.playbook import LatencyGate, LatencyTrigger, Playbook
 from molt.core.rollout import WATCHED, Phase, Rollout
 
@@ -37,8 +37,21 @@ def derive(rollout: Rollout, playbook: Playbook, bounds: Bounds) -> RolloutFlags
         slot_seconds=playbook.timing.slot.total_seconds(),
         cancel_in_flight=playbook.cancel_in_flight,
         cost_cap=_cost_cap(rollout, playbook),
+        comparing=_comparing(playbook) if shadow else None,
     )
     return bound(flags, bounds)
+
+
+def _comparing(playbook: Playbook) -> Comparing | None:
+    plan = playbook.comparison
+    if not plan.enabled or not plan.sample:
+        return None
+    return Comparing(
+        sample=round(plan.sample * FULL / 100),
+        twice=round(plan.twice * FULL / 100),
+        twice_methods=tuple(method.upper() for method in plan.twice_methods),
+        max_body=plan.max_body,
+    )
 
 
 def _mirrored(playbook: Playbook) -> int:

@@ -18,6 +18,7 @@ from molt.gateway.addresses import ClientAddresses
 from molt.gateway.fallback import Fallback
 from molt.gateway.identity import Identity, Who
 from molt.gateway.limits import Limiter
+from molt.gateway.pairs import OpenPair, Pairs
 from molt.gateway.pins import Conversation
 from molt.gateway.recorder import Recorder
 from molt.gateway.refusals import over_limit
@@ -34,6 +35,7 @@ _STRIP_TRACE: Final = frozenset({b"traceparent"})
 _STRIP_NOTHING: Final[frozenset[bytes]] = frozenset()
 _STALE: Final = Assignment(CONTROL, "stale_flags")
 _AUDIT_FAILED: Final = Assignment(CONTROL, "audit_failed")
+_TWIN_MODE: Final = header_lines([(b"x-molt-mode", b"twin")])
 _ARM_HEADER: Final = (b"x-molt-arm", b": ")
 
 
@@ -76,6 +78,7 @@ class MoltEdge:
         recorder: Recorder,
         fallback: Fallback,
         manners: Manners,
+        pairs: Pairs | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -89,6 +92,7 @@ class MoltEdge:
         self._runs = runs
         self._recorder = recorder
         self._fallback = fallback
+        self._pairs = pairs
         self._monotonic = monotonic
         self._wall = wall
         self._fresh_until = float("-inf")
@@ -172,11 +176,14 @@ class MoltEdge:
         if arm == CANDIDATE and (version := find(headers, self._version_header)) is not None:
             self._recorder.version_seen(decided.route.rollout, version.decode("latin-1"))
         kind = find(headers, b"content-type")
-        reader = usage_reader(kind, find(headers, b"content-encoding"))
+        encoding = find(headers, b"content-encoding")
+        reader = usage_reader(kind, encoding)
         if kind is not None and kind.startswith(b"text/event-stream"):
             reader = StreamReader(reader, decided)
         elif self._session is not None and self._learns(exchange, decided, kind):
             reader = SessionReader(reader, self._session, self._learner(exchange, decided))
+        if decided.pair is not None:
+            reader = decided.pair.reader(exchange, decided, reader, kind, encoding)
         if self._show_arm and not exchange.mirror:
             headers += (*_ARM_HEADER, arm.encode(), b"\r\n")
         return reader
@@ -224,7 +231,7 @@ class MoltEdge:
         if chosen.arm == CANDIDATE:
             return self._to_candidate(exchange, decided, route, traced, strip)
         if chosen.mirror:
-            return self._mirrored(decided, route, traced, strip)
+            return self._mirrored(exchange, decided, route, traced, strip)
         return Forward(self._arms.control, traced, strip=strip)
 
     def _unfit(self, now: float) -> Assignment | None:
@@ -256,11 +263,17 @@ class MoltEdge:
         )
 
     def _mirrored(
-        self, decided: Decided, route: Route, traced: bytes, strip: frozenset[bytes]
+        self,
+        exchange: Exchange,
+        decided: Decided,
+        route: Route,
+        traced: bytes,
+        strip: frozenset[bytes],
     ) -> Forward:
         run = self._runs.new_id()
         subject = self._hash_of(decided)
         token = self._runs.token(run, route.claims[SHADOW], self._wall(), subject)
+        pair = decided.pair = self._pairs and self._pairs.begin(exchange, route, run)
         copy = Decided(
             route,
             CANDIDATE,
@@ -271,6 +284,7 @@ class MoltEdge:
             session=decided.session,
             run=run,
             trace=decided.trace,
+            pair=pair,
         )
         return Forward(
             self._arms.control,
@@ -278,7 +292,21 @@ class MoltEdge:
             mirror=self._arms.candidate,
             mirror_headers=b"".join((self._shadow, token, b"\r\n", traced)),
             mirror_token=copy,
+            also=self._twin(decided, route, pair) if pair and pair.twin else None,
             strip=strip,
+        )
+
+    def _twin(self, decided: Decided, route: Route, pair: OpenPair) -> Forward:
+        """Control's second copy: it shows how much control differs from itself."""
+        traced, trace = traceparent(None)
+        twin = Decided(
+            route, CONTROL, "twin", SHADOW, subject=decided.subject, trace=trace, pair=pair
+        )
+        return Forward(
+            self._arms.control,
+            mirror=self._arms.control,
+            mirror_headers=_TWIN_MODE + traced,
+            mirror_token=twin,
         )
 
     def _hash_of(self, decided: Decided) -> str:

@@ -16,6 +16,7 @@ from molt.core.evidence import Seen, Violation
 from molt.gateway.audit_records import AuditRecords, Hashes
 from molt.gateway.generations import Generations
 from molt.gateway.observations import Observation, Pricing, observe
+from molt.gateway.pairs import Pairs
 from molt.gateway.routes import Decided, Route
 from molt.gateway.tallies import Tallies
 from molt.link.batches import Evidence
@@ -46,6 +47,7 @@ class Recorder:
         pricing: Pricing,
         hash_subject: Callable[[str], str],
         hurry: Callable[[], None],
+        pairs: Pairs | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,6 +56,7 @@ class Recorder:
         self._hashes = Hashes(hash_subject)
         self._records = AuditRecords(self._hashes)
         self._hurry = hurry
+        self._pairs = pairs
         self._wall = wall
         self._monotonic = monotonic
         self._pending: list[Exchange] = []
@@ -114,6 +117,8 @@ class Recorder:
             except Exception:
                 # Our own defect: it must not take the other observations with it.
                 self._lost += 1
+                if self._pairs is not None:
+                    self._pairs.abandon(exchange.token)
                 log.exception("observation_lost", path=exchange.target)
             if not self._folded % _CHUNK and self._monotonic() >= until:
                 break
@@ -140,12 +145,26 @@ class Recorder:
         seen: Observation | None = None
         if decided is not None and (route := decided.route) is not None:
             seen = observe(exchange, decided, route, self._pricing)
+            if decided.pair is not None:
+                self._take_pair(exchange, decided, route, seen, ended)
+                if decided.reason == "twin":  # nobody's request: no evidence
+                    self._audit.append(self._records.of(exchange, seen, ended))
+                    return
             self._tallies.add(seen, decided, route, ended)
             if seen.kind in ("request", "aborted") and not exchange.mirror:
                 self._see_subject(decided, route, exchange.finished)
             if seen.forbidden:
                 self._note_violations(seen, decided, route, ended)
         self._audit.append(self._records.of(exchange, seen, ended))
+
+    def _take_pair(
+        self, exchange: Exchange, decided: Decided, route: Route, seen: Observation, ended: float
+    ) -> None:
+        subject, now = decided.subject, exchange.finished
+        hidden = None if subject is None else self._hashes.of(subject, now)
+        began = ended - (exchange.finished - exchange.started)
+        if self._pairs is not None:
+            self._pairs.take(exchange, decided, route, seen, began, hidden)
 
     def _see_subject(self, decided: Decided, route: Route, now: float) -> None:
         if decided.subject is None:

@@ -1,6 +1,6 @@
 """Flags made ready for requests: per agent, everything a decision needs, computed once."""
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -11,6 +11,9 @@ from molt.core.policy import forbidden
 from molt.gateway.pins import Conversation, Pins
 from molt.link.tokens import claim
 from molt.wire.exchange import Exchange
+
+if TYPE_CHECKING:
+    from molt.gateway.pairs import OpenPair
 
 MOST_VERDICTS: Final = 1000
 """Sequences of calls whose verdict is kept per agent; making names up costs time, not memory."""
@@ -84,12 +87,13 @@ class Decided(msgspec.Struct, eq=False):
 
     `assigned` is the arm by the hash alone; `arm` may differ from it by a pin. `begins` tells that
     a conversation begins, `said_all` that a stream came to its last event. `route` is None when no
-    rollout covers the request.
+    rollout covers the request. `pair` collects both answers, where they are to be compared; the
+    reason `twin` is that of control's second copy.
     """
 
     route: Route | None
     arm: Arm
-    reason: Reason | Literal["limited"]
+    reason: Reason | Literal["limited", "twin"]
     mode: Mode = LIVE
     assigned: Arm = "control"
     bucket: int = -1
@@ -100,6 +104,7 @@ class Decided(msgspec.Struct, eq=False):
     begins: bool = False
     conversation: Conversation | None = None
     said_all: bool = False
+    pair: "OpenPair | None" = None
 
 
 class Routes:

@@ -19,12 +19,14 @@ from molt.gateway.edge import Arms, Manners, MoltEdge
 from molt.gateway.fallback import Fallback
 from molt.gateway.identity import BODY_LIMIT, Identity
 from molt.gateway.observations import Pricing
+from molt.gateway.pairs import Pairs
 from molt.gateway.proxy import Proxy
 from molt.gateway.recorder import Recorder
 from molt.gateway.settings import GatewaySettings, Service
 from molt.link.batches import BatchSender
 from molt.link.control_client import ControlClient
 from molt.link.flag_stream import FlagFile, FlagStream
+from molt.link.pairs import PairSender
 from molt.link.tokens import Runs
 from molt.ports import AuditSink, Prices
 from molt.wire.deadlines import Deadlines
@@ -61,11 +63,14 @@ class Worker:
         self._deadlines = Deadlines()
         self._control = ControlClient(settings.molt_url, settings.gateway_key, settings.id)
         self._sender = BatchSender(self._control, self._empty_batch)
+        self._pair_sender = PairSender(self._control, settings.id)
+        self._pairs = Pairs(self._pair_sender)
         self._recorder = Recorder(
             audit=audit,
             pricing=Pricing(prices, settings.agent.model),
             hash_subject=hash_subject,
             hurry=self._hurry,
+            pairs=self._pairs,
         )
         self._arms = Arms(
             _upstream("control", settings.control, self._deadlines),
@@ -93,6 +98,7 @@ class Worker:
             runs=Runs(bytes.fromhex(settings.run_key)),
             recorder=self._recorder,
             fallback=Fallback(self._control.close_run if reports else None),
+            pairs=self._pairs,
             manners=Manners(
                 show_arm=settings.show_arm,
                 version_header=settings.agent.version_header,
@@ -117,6 +123,7 @@ class Worker:
         self._stream.load()
         self._run(self._stream.run())
         self._run(self._sender.run())
+        self._run(self._pair_sender.run())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._tried.wait(), FIRST_TRY_SECONDS)
         self._tick()
@@ -140,6 +147,8 @@ class Worker:
         self._sender.draft.add(self._recorder.take())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._sender.send(), LAST_BATCH_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._pair_sender.send(), LAST_BATCH_SECONDS)
         for upstream in (self._arms.control, self._arms.candidate):
             upstream.close()
         await self._control.close()

@@ -98,6 +98,16 @@ class ControlClient:
         if answer.status_code != 204:
             raise ControlUnreachable(f"a violation was answered {answer.status_code}")
 
+    async def post_pairs(self, body: bytes) -> int:
+        """Send encoded `RawPairs`; the status. Raises `ControlUnreachable` when there is none."""
+        try:
+            answer = await self._http.post(
+                "/gateway/v1/pairs", content=body, headers={"content-type": "application/msgpack"}
+            )
+        except httpx.HTTPError as error:
+            raise ControlUnreachable(f"pairs did not get through: {error!r}") from error
+        return answer.status_code
+
     async def close_run(self, run: str) -> bool:
         """Fence `run`: whether it had reported an action; it cannot report one from now on.
 

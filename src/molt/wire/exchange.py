@@ -94,7 +94,8 @@ class Forward(msgspec.Struct, frozen=True):
     request headers (lower case) that are not forwarded; inbound `x-molt-*` never are. `timeout` is
     seconds from sending the whole request to the first byte of the answer's head; 0 means the
     upstream's own. With a `fallback`, the edge is asked before it is used. A `mirror` gets a copy
-    of the complete request; `mirror_token` becomes the `token` of the copy's exchange.
+    of the complete request; `mirror_token` becomes the `token` of the copy's exchange. Beside it,
+    the mirror of `also` gets one.
     """
 
     upstream: "Upstream"
@@ -104,6 +105,7 @@ class Forward(msgspec.Struct, frozen=True):
     mirror: "Upstream | None" = None
     mirror_headers: bytes = b""
     mirror_token: Any = None
+    also: "Forward | None" = None
     answer_headers: bytes = b""
     strip: frozenset[bytes] = frozenset()
     timeout: float = 0.0

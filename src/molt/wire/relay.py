@@ -182,8 +182,11 @@ class Relay(Delivery):
             self.user.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _mirror(self) -> None:
-        if self.plan is not None and self.plan.mirror is not None:
-            self.user.front.mirrors.launch(self, self.plan, whole=self._retain)
+        plan = self.plan
+        if plan is not None and plan.mirror is not None:
+            self.user.front.mirrors.launch(self, plan, whole=self._retain)
+            if plan.also is not None:
+                self.user.front.mirrors.launch(self, plan.also, whole=self._retain)
 
     # Towards the upstream
 

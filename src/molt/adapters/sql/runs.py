@@ -1,14 +1,19 @@
 """What agents reported of their runs, and which runs are closed to them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from molt.adapters.sql import statements as q
+from molt.adapters.sql.blobs import chunks
 from molt.adapters.sql.database import Database, settled
+from molt.core.evidence import Call
 
 Calls = list[tuple[str, str]]
+
+RUNS_AT_ONCE = 500
 
 
 class Runs:
@@ -28,6 +33,23 @@ class Runs:
                 return False
             await self._keep(connection, run, [*calls, (tool, arguments)], at)
             return True
+
+    @settled
+    async def told_of(self, runs: Sequence[str]) -> dict[str, Calls]:
+        """The tool calls known of those of `runs`, in order, with their arguments as JSON text: as
+        the egress recorded them, else as the agent reported them."""
+        found: dict[str, Calls] = {}
+        recorded: dict[str, Calls] = {}
+        async with self._db.read() as connection:
+            for some in chunks(runs, RUNS_AT_ONCE):
+                for run, calls in await connection.execute(q.REPORTS_OF, {"runs": some}):
+                    found[run] = msgspec.json.decode(calls, type=Calls)
+                for body in await connection.scalars(q.CALLS_OF_RUNS, {"runs": some}):
+                    call = msgspec.json.decode(body, type=Call)
+                    if call.kind == "tool" and call.run is not None:
+                        made = recorded.setdefault(call.run, [])
+                        made.append((call.name, call.arguments or "{}"))
+        return found | recorded
 
     @settled
     async def close_run(self, run: str, at: datetime) -> list[str]:

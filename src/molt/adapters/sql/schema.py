@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """The newest migration, which makes the tables below."""
 
 metadata: Final = MetaData()
@@ -197,6 +197,48 @@ settings: Final = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+pairs: Final = Table(
+    "pairs",
+    metadata,
+    Column("rollout", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("subject", Text),
+    Column("trace", Text, nullable=False),
+    Column("due", Boolean, nullable=False),
+    Column("kinds", Text),
+    Column("score", Float, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("pairs_due", "rollout", "due", "at"),
+    Index("pairs_by_trace", "rollout", "trace"),
+    Index("pairs_by_subject", "rollout", "subject", "at"),
+)
+"""`kinds` is a JSON list, null until the pair has been compared; `body` is the whole pair."""
+
+actions: Final = Table(
+    "actions",
+    metadata,
+    Column("rollout", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("tool", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("trace", Text),
+    Column("subject", Text),
+    Index("actions_by_trace", "rollout", "trace"),
+    Index("actions_by_subject", "rollout", "subject", "at"),
+)
+
+sightings: Final = Table(
+    "sightings",
+    metadata,
+    Column("rollout", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
+)
+"""Tools, argument shapes and error classes, with when each was first seen."""
 
 runs: Final = Table(
     "runs",

@@ -182,11 +182,19 @@ END_SESSIONS_OF: Final = delete(s.sessions).where(s.sessions.c.name == bindparam
 FORGET_SESSIONS: Final = delete(s.sessions).where(s.sessions.c.expires_at <= bindparam("at"))
 SETTING: Final = select(s.settings.c.value).where(s.settings.c.key == bindparam("key"))
 RUN: Final = select(s.runs.c.closed, s.runs.c.calls).where(s.runs.c.run == bindparam("run"))
+REPORTS_OF: Final = select(s.runs.c.run, s.runs.c.calls).where(
+    s.runs.c.run.in_(bindparam("runs", expanding=True))
+)
 FORGET_RUNS: Final = delete(s.runs).where(s.runs.c.at < bindparam("before"))
 
 CALLS_OF_RUN: Final = (
     select(s.calls.c.body)
     .where(s.calls.c.run == bindparam("run"))
+    .order_by(s.calls.c.at, s.calls.c.id)
+)
+CALLS_OF_RUNS: Final = (
+    select(s.calls.c.body)
+    .where(s.calls.c.run.in_(bindparam("runs", expanding=True)))
     .order_by(s.calls.c.at, s.calls.c.id)
 )
 CALLS: Final = (
@@ -196,6 +204,82 @@ CALLS: Final = (
     .limit(bindparam("at_most"))
 )
 FORGET_CALLS: Final = delete(s.calls).where(s.calls.c.at < bindparam("before"))
+
+# --- pairs, actions, sightings
+
+_AT_ROLLOUT: Final = s.pairs.c.rollout == bindparam("rollout")
+DUE_PAIRS: Final = (
+    select(s.pairs.c.body)
+    .where(_AT_ROLLOUT, s.pairs.c.due.is_(True), s.pairs.c.at < bindparam("before"))
+    .order_by(s.pairs.c.at, s.pairs.c.id)
+    .limit(bindparam("at_most"))
+)
+SETTLE_PAIR: Final = (
+    update(s.pairs)
+    .where(s.pairs.c.rollout == bindparam("of_rollout"), s.pairs.c.id == bindparam("of_id"))
+    .values(
+        due=bindparam("now_due"),
+        kinds=bindparam("now_kinds"),
+        score=bindparam("now_score"),
+        body=bindparam("now_body"),
+    )
+)
+OUTLINES: Final = (
+    select(s.pairs.c.id, s.pairs.c.agent, s.pairs.c.at, s.pairs.c.kinds, s.pairs.c.score)
+    .where(_AT_ROLLOUT)
+    .order_by(s.pairs.c.at.desc(), s.pairs.c.id.desc())
+)
+PAIRS: Final = select(s.pairs.c.id, s.pairs.c.body).where(
+    _AT_ROLLOUT, s.pairs.c.id.in_(bindparam("ids", expanding=True))
+)
+NTH_PAIR: Final = (
+    select(s.pairs.c.at)
+    .where(_AT_ROLLOUT)
+    .order_by(s.pairs.c.at.desc(), s.pairs.c.id.desc())
+    .offset(bindparam("skipped"))
+    .limit(1)
+)
+FORGET_PAIRS: Final = delete(s.pairs).where(_AT_ROLLOUT, s.pairs.c.at < bindparam("before"))
+REOPEN_BY_TRACE: Final = (
+    update(s.pairs)
+    .where(s.pairs.c.rollout == bindparam("of_rollout"), s.pairs.c.trace == bindparam("of_trace"))
+    .values(due=True)
+)
+REOPEN_BY_SUBJECT: Final = (
+    update(s.pairs)
+    .where(
+        s.pairs.c.rollout == bindparam("of_rollout"),
+        s.pairs.c.subject == bindparam("of_subject"),
+        s.pairs.c.at >= bindparam("since"),
+        s.pairs.c.at <= bindparam("until"),
+    )
+    .values(due=True)
+)
+KNOWN_ACTIONS: Final = select(s.actions.c.id).where(
+    s.actions.c.rollout == bindparam("rollout"),
+    s.actions.c.id.in_(bindparam("ids", expanding=True)),
+)
+ADD_ACTION: Final = s.actions.insert()
+ACTIONS_OF: Final = select(s.actions).where(
+    s.actions.c.rollout == bindparam("rollout"),
+    or_(
+        s.actions.c.trace.in_(bindparam("traces", expanding=True)),
+        and_(
+            s.actions.c.trace.is_(None),
+            s.actions.c.subject.in_(bindparam("subjects", expanding=True)),
+            s.actions.c.at >= bindparam("since"),
+            s.actions.c.at <= bindparam("until"),
+        ),
+    ),
+)
+FORGET_ACTIONS: Final = delete(s.actions).where(
+    s.actions.c.rollout == bindparam("rollout"), s.actions.c.at < bindparam("before")
+)
+SIGHTED: Final = select(s.sightings.c.name).where(
+    s.sightings.c.rollout == bindparam("rollout"),
+    s.sightings.c.name.in_(bindparam("names", expanding=True)),
+)
+ADD_SIGHTING: Final = s.sightings.insert()
 
 
 class Upserts:
@@ -211,5 +295,6 @@ class Upserts:
         self.keep_flags = upsert(s.flags, replace=("version", "body"), when_higher="version")
         self.keep_head = upsert(s.heads, replace=("seq", "hash"), when_higher="seq")
         self.keep_setting = upsert(s.settings, replace=("value",))
+        self.add_pair = upsert(s.pairs)
         self.keep_run = upsert(s.runs, replace=("closed", "calls", "at"))
         self.add_call = upsert(s.calls)

@@ -9,14 +9,15 @@ from molt.adapters.sql.calls import Calls
 from molt.adapters.sql.database import Database, dialect_of
 from molt.adapters.sql.event_log import EventLog
 from molt.adapters.sql.evidence import Evidence
+from molt.adapters.sql.pairs import Pairs
 from molt.adapters.sql.people import Sessions, Tokens
 from molt.adapters.sql.runs import Runs
 from molt.adapters.sql.snapshots import Snapshots
 from molt.adapters.sql.values import utc_now
 
 
-class SqlStore(EventLog, Evidence, Snapshots, Runs, Calls):
-    """Events, evidence, flags, heads, runs, calls and settings; `tokens` and `sessions`
+class SqlStore(EventLog, Evidence, Snapshots, Runs, Calls, Pairs):
+    """Events, evidence, flags, heads, runs, calls, pairs and settings; `tokens` and `sessions`
     beside them.
 
     Every method raises `StoreUnavailable`, with what to do, when the database cannot do its part;

@@ -12,9 +12,20 @@ from molt.apps.access import signin
 from molt.apps.access.record import AccessRecord
 from molt.apps.access.rules import Rules
 from molt.apps.access.throttle import Throttle
-from molt.apps.api import audit, facts, gateways, metrics, outcomes, people, rollouts, stream
+from molt.apps.api import (
+    audit,
+    facts,
+    gateways,
+    metrics,
+    outcomes,
+    people,
+    rollouts,
+    shadow,
+    stream,
+)
 from molt.apps.api.hub import Hub
 from molt.control.controller import Controller
+from molt.control.shadowing import Shadowing
 from molt.core.errors import MoltError, OperatorError, Refused, StoreUnavailable, VersionConflict
 from molt.core.playbook import Cost
 from molt.ports import AuditSink, Clock
@@ -34,6 +45,7 @@ class Parts(NamedTuple):
     hash_subject: Callable[[str], str]
     verify_run: Callable[[str, float], Any]
     cost: Cost
+    shadowing: Shadowing
     rules: Rules = Rules()
 
 
@@ -67,7 +79,18 @@ def _application() -> FastAPI:
         "Every call needs `Authorization: Bearer TOKEN`, except health and metrics; pages of the "
         "console come with a session instead, and prove each change with `x-csrf-token`.",
     )
-    for module in (rollouts, outcomes, facts, audit, stream, metrics, gateways, people, signin):
+    for module in (
+        rollouts,
+        outcomes,
+        facts,
+        shadow,
+        audit,
+        stream,
+        metrics,
+        gateways,
+        people,
+        signin,
+    ):
         app.include_router(module.router)
     app.add_exception_handler(MoltError, molt_error)
     app.add_middleware(AccessRecord, owner=app)

@@ -9,11 +9,13 @@ from fastapi.responses import StreamingResponse
 from molt.apps.api.auth import gateway
 from molt.control.controller import Controller
 from molt.core.evidence import Batch, Violation
+from molt.core.pairs import RawPairs
 
 router = APIRouter(prefix="/gateway/v1", dependencies=[Depends(gateway)], include_in_schema=False)
 
 _batches = msgspec.json.Decoder(Batch)
 _violations = msgspec.json.Decoder(Violation)
+_pairs = msgspec.msgpack.Decoder(RawPairs)
 
 
 @router.get("/flags")
@@ -54,6 +56,17 @@ async def violations(once: str, request: Request) -> Response:
     if violation.rollout not in controller.desks:
         raise HTTPException(404, f"No rollout {violation.rollout!r}")
     await controller.report_violation(violation, once)
+    return Response(status_code=204)
+
+
+@router.post("/pairs")
+async def pairs(request: Request) -> Response:
+    """Keep pairs of answers, to be compared; a repeated pair is kept once."""
+    try:
+        raw = _pairs.decode(await request.body())
+    except msgspec.DecodeError as error:
+        raise HTTPException(422, f"not pairs: {error}") from None
+    await request.app.state.shadowing.take_in(raw)
     return Response(status_code=204)
 
 

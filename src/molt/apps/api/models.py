@@ -1,8 +1,8 @@
 """What the control API takes in."""
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 
 class Body(BaseModel):
@@ -100,6 +100,48 @@ class ViolationIn(Body):
     run: str | None = None
     subject: str | None = None
     detail: str | None = Field(None, max_length=2000)
+
+
+class ActionIn(Body):
+    """Something that the existing system did in a request. Give `trace`, or `subject` (and `at`)."""
+
+    id: str = Field(min_length=1, max_length=200, description="Unique; a repeated id counts once.")
+    tool: str = Field(
+        min_length=1, max_length=200, description="By the name under which the agent has it."
+    )
+    arguments: dict[str, Any] = {}
+    trace: str | None = Field(
+        None, description="The request's `traceparent` as it came, or its trace id alone."
+    )
+    subject: str | None = Field(None, min_length=1, max_length=500)
+    at: AwareDatetime | None = Field(None, description="When it was done; default: now.")
+    agent: str | None = None
+    rollout: str | None = Field(None, description="Needed when several rollouts run, or `agent`.")
+
+    @model_validator(mode="after")
+    def _placed(self) -> Self:
+        if not self.trace and not self.subject:
+            raise ValueError("which request? give `trace`, or `subject` and `at`")
+        return self
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace id alone."""
+        if not self.trace:
+            return None
+        parts = self.trace.split("-")
+        return (parts[1] if len(parts) >= 4 else self.trace).lower()
+
+
+class RuleDifference(Body):
+    """What a person says of a kind of difference."""
+
+    kind: str = Field(
+        min_length=1,
+        description="A kind such as `call_extra:menu_search`, or a family such as `wording`.",
+    )
+    reason: str = ""
+    expected_version: int | None = None
 
 
 class CallReport(BaseModel):

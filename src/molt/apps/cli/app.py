@@ -48,6 +48,7 @@ COMMANDS: Final = (
     Entry("assign", "molt.apps.cli.assigning", FACTS, "Say which arm a subject gets, and why."),
     Entry("outcome", "molt.apps.cli.outcomes", FACTS, "Report business events of subjects."),
     Entry("report", "molt.apps.cli.report", FACTS, "Compare the agent with the existing system."),
+    Entry("shadow", "molt.apps.cli.shadow", RECORD, "Compare the agent's answers in shadow."),
     Entry("history", "molt.apps.cli.history", RECORD, "Show the event log of a rollout."),
     Entry("incident", "molt.apps.cli.incidents", RECORD, "List, show, note and close incidents."),
     Entry("audit", "molt.apps.cli.audit", RECORD, "Export and verify the audit log."),

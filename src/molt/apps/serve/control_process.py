@@ -38,6 +38,7 @@ from molt.control.controller import Controller, Stores
 from molt.control.operator_flags import OperatorFlags
 from molt.control.procedure import Procedure
 from molt.control.rollbacks import Rollbacks
+from molt.control.shadowing import Shadowing
 from molt.core.errors import MoltError
 from molt.core.events import Recorded
 from molt.core.evidence import Head
@@ -94,7 +95,9 @@ class ControlProcess:
             clear_limits=self.controller.clear_limits,
         )
         self._run(Rollbacks(self.controller, procedure).run())
+        self.shadowing = Shadowing(self.controller, self.store, self.store.told_of)
         self._every(TICK_SECONDS, self._tick)
+        self._every(TICK_SECONDS, self.shadowing.settle)
         self._every(FLUSH_SECONDS, self._flush)
         self._every(ANCHOR_SECONDS, self._anchor)
         self._every(FOLD_SECONDS, lambda: self.store.fold(self.clock.now()))
@@ -115,6 +118,7 @@ class ControlProcess:
                 verify_run=partial(_verify_run, keys.run),
                 cost=settings.cost,
                 rules=rules_of(settings.auth, settings.public_api, keys.web),
+                shadowing=self.shadowing,
             )
         )
         add_console(app)
