@@ -5,9 +5,9 @@ with epochs and with the time that triggers look back, never with requests or us
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from molt.core.evidence import (
 )
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 LOOK_BACK = timedelta(hours=26)
 """How long single slots are kept in memory: the longest window a trigger looks back, and a day of
@@ -91,6 +92,8 @@ class Book:
         self._sums: dict[tuple[int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._tiers: dict[tuple[int, int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._agents: dict[str, dict[tuple[int, Arm, Mode], dict[str, Floats]]] = {}
+        self._changes: dict[int, int] = defaultdict(int)
+        self._derived: dict[Hashable, tuple[list[int], Any]] = {}
         self._recent: list[tuple[datetime, str, Arm, int]] = []
         self.new_subjects: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         self.violations: list[Violation] = []
@@ -113,6 +116,7 @@ class Book:
     def add_sums(self, sums: BucketSums) -> None:
         """Add bucket sums, pooled over agents, also kept by tier and by agent."""
         k = sums.key
+        self._changes[k.epoch] += 1
         by_agent = self._agents.setdefault(k.agent, defaultdict(dict))
         for column, amounts in sums.columns.items():
             for place in (
@@ -180,6 +184,17 @@ class Book:
     def sums(self, epoch: int, arm: Arm, mode: Mode, columns: Sequence[str]) -> Floats:
         """Per statistics bucket, the sum of `columns`; zeros where nothing was seen."""
         return _total(self._sums.get((epoch, arm, mode), {}), columns)
+
+    def derived(self, key: Hashable, epochs: Sequence[int], make: Callable[[], T]) -> T:
+        """What `make` gives, kept under `key` until bucket sums of one of `epochs` change.
+
+        Epochs that are over hardly ever change, so that looking again costs what is new.
+        """
+        stamp = [self._changes[epoch] for epoch in epochs]
+        kept = self._derived.get(key)
+        if kept is None or kept[0] != stamp:
+            kept = self._derived[key] = (stamp, make())
+        return kept[1]
 
     def agents(self) -> list[str]:
         """The agent types that something was measured of; "" for outcomes that name none."""

@@ -20,57 +20,58 @@ def _columns(metric: Metric) -> tuple[list[str], list[str]]:
     return [top], [builtin.get(per, per) for per in metric.per]
 
 
-def stratum(scene: Scene, epoch: int, top: Sequence[str], per: Sequence[str]) -> Stratum:
+def stratum(
+    scene: Scene, epoch: int, top: Sequence[str], per: Sequence[str], agent: str | None = None
+) -> Stratum:
+    """One epoch's sums of `top` and `per` on both arms, of one agent type if given."""
     book = scene.book
-    return Stratum(
-        candidate_n=book.sums(epoch, CANDIDATE, LIVE, per),
-        candidate_y=book.sums(epoch, CANDIDATE, LIVE, top),
-        control_n=book.sums(epoch, CONTROL, LIVE, per),
-        control_y=book.sums(epoch, CONTROL, LIVE, top),
-    )
+
+    def made() -> Stratum:
+        sums = (
+            book.sums(epoch, arm, LIVE, columns)
+            if agent is None
+            else book.sums_of_agent(agent, epoch, arm, LIVE, columns)
+            for arm in (CANDIDATE, CONTROL)
+            for columns in (per, top)
+        )
+        return Stratum(*sums)
+
+    return book.derived(("stratum", epoch, tuple(top), tuple(per), agent), [epoch], made)
 
 
-def strata(
-    scene: Scene,
-    metric: Metric,
-    epochs: Sequence[int] | None = None,
-    *,
-    agent: str | None = None,
-) -> list[Stratum]:
+def strata(scene: Scene, metric: Metric, *, agent: str | None = None) -> list[Stratum]:
     """The metric's sums in every epoch in which both arms served, of one agent type if given."""
     top, per = _columns(metric)
-    chosen = scene.live_epochs() if epochs is None else epochs
-    if agent is None:
-        return [stratum(scene, epoch, top, per) for epoch in chosen]
-    return [
-        Stratum(
-            *(
-                scene.book.sums_of_agent(agent, epoch, arm, LIVE, columns)
-                for arm in (CANDIDATE, CONTROL)
-                for columns in (per, top)
-            )
-        )
-        for epoch in chosen
-    ]
+    epochs = scene.live_epochs()
+
+    def made() -> list[Stratum]:
+        return [stratum(scene, epoch, top, per, agent) for epoch in epochs]
+
+    return scene.book.derived(("strata", *epochs, *top, *per, agent), epochs, made)
 
 
-def before(scene: Scene, metric: Metric, epochs: Sequence[int]) -> list[Stratum]:
+def before(scene: Scene, metric: Metric) -> list[Stratum]:
     """The same users' sums from shadow, split as each epoch splits them: for CUPED."""
     top, per = _columns(metric)
-    stays = {s.epoch: s for s in scene.rollout.stays}
-    shadow = [s.epoch for s in scene.rollout.stays if s.phase == "shadow"]
-    tiers = scene.playbook.tiers()
-    pre: list[Stratum] = []
-    for epoch in epochs:
-        inside = [i for i, t in enumerate(tiers) if t <= round(stays[epoch].share * 100)]
-        outside = [i for i in range(len(tiers) + 1) if i not in inside]
-        sums = [
-            _over_epochs(scene, shadow, group, columns)
-            for group in (inside, outside)
-            for columns in (per, top)
-        ]
-        pre.append(Stratum(*sums))
-    return pre
+    epochs, stays = scene.live_epochs(), scene.rollout.stays
+    shadow = [s.epoch for s in stays if s.phase == "shadow"]
+
+    def made() -> list[Stratum]:
+        shares = {s.epoch: round(s.share * 100) for s in stays}
+        tiers = scene.playbook.tiers()
+        rows: list[Stratum] = []
+        for epoch in epochs:
+            inside = [i for i, t in enumerate(tiers) if t <= shares[epoch]]
+            outside = [i for i in range(len(tiers) + 1) if i not in inside]
+            sums = [
+                _over_epochs(scene, shadow, group, columns)
+                for group in (inside, outside)
+                for columns in (per, top)
+            ]
+            rows.append(Stratum(*sums))
+        return rows
+
+    return scene.book.derived(("before", len(stays), *epochs, *top, *per), shadow, made)
 
 
 def _over_epochs(
@@ -84,10 +85,7 @@ def _over_epochs(
 
 def compare(scene: Scene, metric: Metric) -> ratio.Difference | None:
     """The metric's difference over all epochs of this candidate, with CUPED where shadow has data."""
-    epochs = scene.live_epochs()
-    return ratio.difference(
-        strata(scene, metric, epochs), binary=metric.binary, pre=before(scene, metric, epochs)
-    )
+    return ratio.difference(strata(scene, metric), binary=metric.binary, pre=before(scene, metric))
 
 
 MIN_SETTLED: Final = 30
@@ -100,19 +98,27 @@ def settled(scene: Scene, metric: Metric) -> ratio.Difference | None:
     Tiers are random parts of all users, so those that came in early enough before an epoch began
     are compared with the control of that epoch. None without enough of them.
     """
-    top, per = _columns(metric)
-    rows: list[Stratum] = []
-    for epoch in scene.live_epochs():
-        tiers = _settled_tiers(scene, epoch)
-        if tiers:
-            whole = stratum(scene, epoch, top, per)
-            n, y = (
-                scene.book.sums_by_tier(epoch, tiers, CANDIDATE, LIVE, columns)
-                for columns in (per, top)
-            )
-            rows.append(Stratum(n, y, whole.control_n, whole.control_y))
+    rows = [row for epoch in scene.live_epochs() if (row := _settled(scene, metric, epoch))]
     d = ratio.difference(rows, binary=metric.binary)
     return d if d is not None and min(d.candidate_n, d.control_n) >= MIN_SETTLED else None
+
+
+def _settled(scene: Scene, metric: Metric, epoch: int) -> Stratum | None:
+    """Settled users against the control of one epoch; None where there can be none."""
+    top, per = _columns(metric)
+
+    def made() -> Stratum | None:
+        tiers = _settled_tiers(scene, epoch)
+        if not tiers:
+            return None
+        n, y = (
+            scene.book.sums_by_tier(epoch, tiers, CANDIDATE, LIVE, columns)
+            for columns in (per, top)
+        )
+        whole = stratum(scene, epoch, top, per)
+        return Stratum(n, y, whole.control_n, whole.control_y)
+
+    return scene.book.derived(("settled", epoch, *top, *per), [epoch], made)
 
 
 def _settled_tiers(scene: Scene, epoch: int) -> list[int]:

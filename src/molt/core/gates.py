@@ -312,13 +312,11 @@ def _harm(
 
     The normal approximation needs some units on each arm; an epoch that has just begun says nothing.
     """
-    tau, epochs = HARM_TAU * mean, scene.live_epochs()
-    whole = _log_e_of_harm(whole_d, sign, tau)
-    restarts: list[float] = []
-    for first in range(1, len(epochs)):
-        d = ratio.difference(strata(scene, metric, epochs[first:]), binary=metric.binary)
-        restarts.append(_log_e_of_harm(d, sign, tau))
-    return evalue.averaged(whole, restarts)
+    tau = HARM_TAU * mean
+    later = ratio.restarts(strata(scene, metric), binary=metric.binary)
+    return evalue.averaged(
+        _log_e_of_harm(whole_d, sign, tau), [_log_e_of_harm(d, sign, tau) for d in later]
+    )
 
 
 def _log_e_of_harm(d: ratio.Difference | None, sign: float, tau: float) -> float:

@@ -100,6 +100,7 @@ def _sustained(
         "events": shown.events,
         "distinct_subjects_at_least": shown.distinct,
         "chance_if_healthy": shown.chance,
+        "chance_at_limit": shown.chance_at_limit,
         "window_s": shown.slots * step,
         "met": list(shown.met),
         "literal": literal,

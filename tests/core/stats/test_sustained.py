@@ -37,7 +37,7 @@ def watched(n, x, bitmaps, **changes):
 
 def test_a_lasting_failure_fires_in_the_shortest_window():
     windows = watched(*slots([10] * 60, [2] * 60))
-    assert [w.slots for w in windows] == [30, 60]
+    assert [w.slots for w in windows] == [30], "nobody looks further once it has fired"
     window = fired(windows)
     assert window is not None
     assert (window.slots, window.requests, window.events, window.rate) == (30, 300, 60, 0.2)
@@ -89,11 +89,30 @@ def test_what_began_just_now_has_not_lasted():
 
 def test_the_worst_fifths_are_those_whose_removal_lowers_the_rest_most():
     n = np.array([100, 100, 100, 100, 4])
-    x = np.array([6, 6, 6, 6, 4])
+    x = np.array([20, 20, 20, 20, 4])
     window = watched(*slots(n, x), duration=5)[0]
     assert window.met[2]
-    x = np.array([6, 6, 5, 4, 4])
+    x = np.array([20, 20, 5, 4, 4])
     assert not watched(*slots(n, x), duration=5)[0].met[2]
+
+
+def test_what_a_burst_leaves_behind_must_be_above_the_limit_by_more_than_chance():
+    n, x = np.full(30, 4), np.zeros(30, dtype=np.int64)
+    x[[0, 4, 8, 9, 20, 21]] = 1
+    x[15:18] = 4
+    window = watched(*slots(n, x))[0]
+    assert window.rate > 0.1
+    assert window.met == (True, True, False, True, True)
+
+
+def test_a_rate_below_the_limit_does_not_fire_however_long_it_lasts():
+    x = np.full(NINE_HOURS, 4)
+    x[-60:] = 6
+    n = np.full(NINE_HOURS, 100)
+    for end in range(NINE_HOURS - 60, NINE_HOURS + 1, 3):
+        windows = watched(*slots(n[:end], x[:end]))
+        assert min(w.chance for w in windows) < 1e-9, "2% is refuted"
+        assert fired(windows) is None, "but not the limit"
 
 
 def test_one_retrying_user_never_fires():

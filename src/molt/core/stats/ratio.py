@@ -11,17 +11,18 @@ control variates from before the exposure are CUPED (Deng, Xu, Kohavi and Walker
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from molt.core.stats.special import Floats
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Stratum:
-    """One step's sums per bucket of both arms: four arrays of one length."""
+    """One step's sums per bucket of both arms: four arrays of one length, not to be changed."""
 
     candidate_n: Floats
     candidate_y: Floats
@@ -30,11 +31,21 @@ class Stratum:
 
     def comparable(self) -> bool:
         """Whether both arms hold data."""
-        return bool(self.candidate_n.sum() > 0 and self.control_n.sum() > 0)
+        return self.contrast is not None
+
+    @cached_property
+    def contrast(self) -> "Contrast | None":
+        """What the stratum says by itself; None where an arm is empty. Reckoned once."""
+        a, c = float(self.candidate_n.sum()), float(self.control_n.sum())
+        if not (a > 0 and c > 0):
+            return None
+        r_t, r_c = float(self.candidate_y.sum()) / a, float(self.control_y.sum()) / c
+        candidate = (self.candidate_y - r_t * self.candidate_n) / a
+        control = (self.control_y - r_c * self.control_n) / c
+        return Contrast(a, c, r_t, r_c, candidate, control, candidate - control)
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """Candidate minus control, in the metric's own unit.
 
     `candidate` and `control` are the arms' ratios, weighted like `estimate` (without CUPED).
@@ -87,30 +98,75 @@ def difference(
     the one that both arms' pooled spread implies. Without the latter, three candidate users who
     happen to agree would have no variance, and their difference would count as certain.
     """
-    used = [i for i, s in enumerate(strata) if s.comparable()]
-    if not used:
-        return None
-    buckets = int(np.count_nonzero(sum(strata[i].candidate_n for i in used)))
+    rows = [(i, s.contrast) for i, s in enumerate(strata) if s.contrast is not None]
+    buckets = _buckets([strata[i] for i, _ in rows])
     if buckets < 2:
         return None
-    main = _parts([strata[i] for i in used], _weights([strata[i] for i in used]))
-    before = [pre[i] for i in used] if pre is not None and buckets > 2 else []
-    cuped = _parts(before, [p.weight for p in main[: len(before)]])
-    theta = _theta(main, cuped)
-    adjusted = _adjust(main, cuped, theta)
-    plain, clustered = _squares(main), _squares(adjusted)
+    whole = math.fsum(c.weight for _, c in rows)
+    parts = [_Part(c.weight / whole, c, _before(pre, i, buckets)) for i, c in rows]
+    u = _scores([(p.weight, p.main) for p in parts])
+    v = _scores([(p.weight, p.pre) for p in parts if p.pre is not None])
+    theta = _theta(u, v)
+    adjusted = u - theta * v if theta else u
+    plain, clustered = float(u @ u), float(adjusted @ adjusted)
     kept = clustered / plain if theta else 1.0
-    spread = max(_pooled_variance(adjusted), kept * _binomial_variance(main) if binary else 0.0)
+    pooled = math.fsum(p.weight**2 * p.spread(theta) for p in parts)
+    binomial = math.fsum(p.weight**2 * p.main.binomial for p in parts) if binary else 0.0
     return Difference(
-        estimate=math.fsum(p.weight * p.difference for p in adjusted),
-        variance=max(buckets / (buckets - (2 if theta else 1)) * clustered, spread),
-        candidate=math.fsum(p.weight * p.candidate_mean for p in main),
-        control=math.fsum(p.weight * p.control_mean for p in main),
-        candidate_n=math.fsum(p.a for p in main),
-        control_n=math.fsum(p.c for p in main),
+        estimate=math.fsum(p.weight * p.difference(theta) for p in parts),
+        variance=max(
+            buckets / (buckets - (2 if theta else 1)) * clustered, pooled, kept * binomial
+        ),
+        candidate=math.fsum(p.weight * p.main.candidate_mean for p in parts),
+        control=math.fsum(p.weight * p.main.control_mean for p in parts),
+        candidate_n=math.fsum(p.main.a for p in parts),
+        control_n=math.fsum(p.main.c for p in parts),
         buckets=buckets,
         variance_kept=kept,
     )
+
+
+def restarts(strata: Sequence[Stratum], *, binary: bool = False) -> list[Difference | None]:
+    """`difference` of `strata[1:]`, `strata[2:]` and so on to the last one, all at once.
+
+    The same figures (without CUPED) from sums that run backwards over the strata.
+    """
+    if len(strata) < 2:
+        return []
+    size = len(strata[0].candidate_n)
+    rows = [s.contrast or Contrast.empty(size) for s in strata]
+    table = np.array(
+        [(c.weight, c.difference, c.candidate_mean, c.control_mean, c.a, c.c) for c in rows]
+    )
+    weight = table[:, 0]
+    squared = weight * weight
+    spreads = np.array([(c.spread, c.binomial if binary else 0.0) for c in rows])
+    sums = _backwards(
+        np.column_stack((table[:, :1], weight[:, None] * table[:, 1:4], table[:, 4:]))
+    )
+    floors = _backwards(squared[:, None] * spreads)
+    scores = _backwards(weight[:, None] * np.stack([c.score for c in rows]))
+    clustered = np.einsum("ij,ij->i", scores, scores)
+    held = np.stack([s.candidate_n > 0 if s.contrast else _NONE[:size] for s in strata])
+    buckets = np.logical_or.accumulate(held[::-1])[::-1].sum(axis=1)
+    found: list[Difference | None] = []
+    for (w, d, t, q, a, c), (pooled, least), square, m in zip(
+        sums.tolist(), floors.tolist(), clustered.tolist(), buckets.tolist(), strict=True
+    ):
+        if m < 2:
+            found.append(None)
+            continue
+        variance = max(m / (m - 1) * square, pooled, least) / (w * w)
+        found.append(Difference(d / w, variance, t / w, q / w, a, c, m))
+    return found[1:]
+
+
+_NONE: Final = np.zeros(4096, np.bool_)
+
+
+def _backwards(rows: Floats) -> Floats:
+    """Sums of each row and all behind it."""
+    return np.cumsum(rows[::-1], axis=0)[::-1]
 
 
 SMALLEST_SPREAD: Final = 0.25
@@ -152,110 +208,109 @@ def stratified_mean(
     return Mean(estimate, max(clustered, floor), units, buckets)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """One stratum's contrast: both means and each arm's bucket scores, (y - R n) / total of n.
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """Both arms' totals of n (`a`, `c`) and means, and each bucket's scores (y - R n) / total of n."""
 
-    `index` tells which stratum, `weight` is its share of the whole (all weights sum to 1).
-    """
-
-    index: int
-    weight: float
     a: float
     c: float
     candidate_mean: float
     control_mean: float
-    difference: float
     candidate: Floats
     control: Floats
+    score: Floats
 
-    def minus(self, other: "_Part | None", theta: float) -> "_Part":
-        """This contrast less `theta` times the one of the shadow period, where there is one."""
-        if other is None:
-            return self
-        return replace(
-            self,
-            difference=self.difference - theta * other.difference,
-            candidate=self.candidate - theta * other.candidate,
-            control=self.control - theta * other.control,
-        )
+    @classmethod
+    def empty(cls, size: int) -> "Contrast":
+        """One that weighs nothing."""
+        nothing = np.zeros(size)
+        return cls(0.0, 0.0, 0.0, 0.0, nothing, nothing, nothing)
 
+    @property
+    def difference(self) -> float:
+        """Candidate's mean less control's."""
+        return self.candidate_mean - self.control_mean
 
-def _weights(strata: Sequence[Stratum]) -> list[float]:
-    sizes = [(float(s.candidate_n.sum()), float(s.control_n.sum())) for s in strata]
-    raw = [a * c / (a + c) for a, c in sizes]
-    total = math.fsum(raw)
-    return [w / total for w in raw]
+    @cached_property
+    def weight(self) -> float:
+        """ac / (a + c); not normalised."""
+        return self.a * self.c / (self.a + self.c) if self.a else 0.0
 
+    @cached_property
+    def spread(self) -> float:
+        """The variance if a unit of `n` scatters alike in both arms, users' clusters included.
 
-def _parts(strata: Sequence[Stratum], weights: Sequence[float]) -> list[_Part]:
-    """The contrasts of the strata that hold both arms."""
-    parts: list[_Part] = []
-    for index, (s, weight) in enumerate(zip(strata, weights, strict=True)):
-        if not s.comparable():
-            continue
-        a, c = float(s.candidate_n.sum()), float(s.control_n.sum())
-        r_t, r_c = float(s.candidate_y.sum()) / a, float(s.control_y.sum()) / c
-        candidate = (s.candidate_y - r_t * s.candidate_n) / a
-        control = (s.control_y - r_c * s.control_n) / c
-        parts.append(_Part(index, weight, a, c, r_t, r_c, r_t - r_c, candidate, control))
-    return parts
+        (Sum of both arms' squared residuals) / (a + c) x (1/a + 1/c), as in Student's two-sample
+        test, with bucket totals as the residuals.
+        """
+        return _spread(self.a, self.c, self.candidate, self.control)
 
+    @cached_property
+    def binomial(self) -> float:
+        """The variance of independent yes-or-no units at both arms' pooled rate.
 
-def _scores(parts: Sequence[_Part]) -> Floats:
-    """Each bucket's pull on the estimate, over all strata."""
-    total = np.zeros_like(parts[0].candidate)
-    for p in parts:
-        total = total + p.weight * (p.candidate - p.control)
-    return total
-
-
-def _squares(parts: Sequence[_Part]) -> float:
-    scores = _scores(parts)
-    return float(scores @ scores)
+        Pooled as in a score test (Farrington and Manning 1990), with half an event added to either
+        outcome, so that it is never 0.
+        """
+        a, c = self.a, self.c
+        if not a:
+            return 0.0
+        rate = (a * self.candidate_mean + c * self.control_mean + 0.5) / (a + c + 1.0)
+        rate = min(1.0, max(0.0, rate))
+        return rate * (1.0 - rate) * (1.0 / a + 1.0 / c)
 
 
-def _theta(main: Sequence[_Part], pre: Sequence[_Part]) -> float:
-    """CUPED's coefficient sum(u v) / sum(v^2), clipped to [0, 1] against chance in small samples."""
-    if not pre:
+class _Part(NamedTuple):
+    """A stratum's share of the whole (all weights sum to 1), its contrast, and that of shadow."""
+
+    weight: float
+    main: Contrast
+    pre: Contrast | None
+
+    def difference(self, theta: float) -> float:
+        """CUPED: less `theta` times the pre-period contrast, which is 0 on average."""
+        return self.main.difference - (theta * self.pre.difference if self.pre else 0.0)
+
+    def spread(self, theta: float) -> float:
+        """The pooled spread of what is left by CUPED."""
+        if self.pre is None or not theta:
+            return self.main.spread
+        candidate = self.main.candidate - theta * self.pre.candidate
+        control = self.main.control - theta * self.pre.control
+        return _spread(self.main.a, self.main.c, candidate, control)
+
+
+def _spread(a: float, c: float, candidate: Floats, control: Floats) -> float:
+    if not a:
         return 0.0
-    u, v = _scores(main), _scores(pre)
+    return (a * a * float(candidate @ candidate) + c * c * float(control @ control)) / (a * c)
+
+
+def _buckets(strata: Sequence[Stratum]) -> int:
+    """How many buckets hold candidate data."""
+    if not strata:
+        return 0
+    held = strata[0].candidate_n > 0
+    for s in strata[1:]:
+        held = held | (s.candidate_n > 0)
+    return int(np.count_nonzero(held))
+
+
+def _before(pre: Sequence[Stratum] | None, index: int, buckets: int) -> Contrast | None:
+    """The shadow period's contrast of a stratum, where there is one that can be used."""
+    return pre[index].contrast if pre is not None and buckets > 2 else None
+
+
+def _scores(parts: Sequence[tuple[float, Contrast]]) -> Floats:
+    """Each bucket's pull on the estimate, over all strata; one zero without any."""
+    if not parts:
+        return np.zeros(1)
+    return np.array([w for w, _ in parts]) @ np.stack([c.score for _, c in parts])
+
+
+def _theta(u: Floats, v: Floats) -> float:
+    """CUPED's coefficient sum(u v) / sum(v^2), clipped to [0, 1] against chance in small samples."""
     power = float(v @ v)
     if power <= 0 or float(u @ u) <= 0:
         return 0.0
     return min(1.0, max(0.0, float(u @ v) / power))
-
-
-def _adjust(main: Sequence[_Part], pre: Sequence[_Part], theta: float) -> list[_Part]:
-    """CUPED: less `theta` times the pre-period contrast, which is 0 on average."""
-    before = {p.index: p for p in pre}
-    return [p.minus(before.get(p.index), theta) for p in main]
-
-
-def _pooled_variance(parts: Sequence[_Part]) -> float:
-    """The variance if a unit of `n` scatters alike in both arms, users' clusters included.
-
-    Per stratum (sum of both arms' squared residuals) / (a + c) x (1/a + 1/c), as in Student's
-    two-sample test, with bucket totals as the residuals.
-    """
-    variance = 0.0
-    for p in parts:
-        a, c = p.a, p.c
-        squares = a * a * float(p.candidate @ p.candidate) + c * c * float(p.control @ p.control)
-        variance += p.weight**2 * squares / (a * c)
-    return variance
-
-
-def _binomial_variance(parts: Sequence[_Part]) -> float:
-    """The variance of independent yes-or-no units at both arms' pooled rate.
-
-    Pooled as in a score test (Farrington and Manning 1990), with half an event added to either
-    outcome, so that it is never 0.
-    """
-    variance = 0.0
-    for p in parts:
-        a, c = p.a, p.c
-        rate = (a * p.candidate_mean + c * p.control_mean + 0.5) / (a + c + 1.0)
-        rate = min(1.0, max(0.0, rate))
-        variance += p.weight**2 * rate * (1.0 - rate) * (1.0 / a + 1.0 / c)
-    return variance

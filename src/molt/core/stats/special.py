@@ -53,20 +53,42 @@ def gammainc(a: float, x: float) -> float:
 
 
 def root(f: Callable[[float], float], low: float, high: float) -> float:
-    """Where the monotone function `f` crosses zero between `low` and `high`, by bisection.
+    """Where the monotone function `f` crosses zero between `low` and `high`.
 
-    Without a crossing, the end that `f` is nearer to zero at.
+    Without a crossing, the end that `f` is nearer to zero at. Inverse quadratic steps where they
+    are safe, else halving (Chandrupatla 1997): some ten evaluations instead of sixty.
     """
-    rising = f(high) >= f(low)
+    a, b = low, high
+    f_a, f_b = f(a), f(b)
+    if f_a == 0 or f_b == 0 or (f_a < 0) == (f_b < 0):
+        return a if abs(f_a) <= abs(f_b) else b
+    c, f_c, t = a, f_a, 0.5
     for _ in range(200):
-        middle = 0.5 * (low + high)
-        if middle in (low, high):
-            break
-        if (f(middle) < 0) == rising:
-            low = middle
+        x = a + t * (b - a)
+        f_x = f(x)
+        if (f_x < 0) == (f_a < 0):
+            c, f_c = a, f_a
         else:
-            high = middle
-    return high if rising else low
+            c, f_c, b, f_b = b, f_b, a, f_a
+        a, f_a = x, f_x
+        best = a if abs(f_a) < abs(f_b) else b
+        room = (4e-16 * abs(best) + 1e-300) / abs(b - c)
+        if room > 0.5 or f_x == 0:
+            return best
+        t = min(1 - room, max(room, _step(a, b, c, f_a, f_b, f_c)))
+    return a if abs(f_a) < abs(f_b) else b
+
+
+def _step(a: float, b: float, c: float, f_a: float, f_b: float, f_c: float) -> float:
+    """How far to go from `a` to `b`: by inverse quadratic interpolation, or half of it."""
+    if f_c in (f_a, f_b):
+        return 0.5
+    xi, phi = (a - b) / (c - b), (f_a - f_b) / (f_c - f_b)
+    if not (phi * phi < xi and (1 - phi) ** 2 < 1 - xi):
+        return 0.5
+    return f_a / (f_b - f_a) * f_c / (f_b - f_c) + (c - a) / (b - a) * f_a / (f_c - f_a) * f_b / (
+        f_c - f_b
+    )
 
 
 def ndtr_array(x: Floats) -> Floats:

@@ -3,10 +3,12 @@
 Windows of length D, 2D, 4D ... 64D that end now are looked at; a trigger fires when one of them
 meets all five conditions. Empty slots neither advance nor reset anything, so a dead agent with
 little traffic is found by a longer window, and one error in three requests never fires.
+
+The chances are budgets for a week of looks at every slot: see `docs/decisions` on decision figures.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,7 +23,14 @@ FIFTHS: Final = 5
 BURST: Final = 2
 """So many fifths at most count as one burst."""
 MIN_EVENTS: Final = 3
-MAX_CHANCE: Final = 1e-6
+MAX_CHANCE: Final = 1e-7
+"""Of a whole window's events at the healthy rate."""
+MAX_CHANCE_AT_LIMIT: Final = 1e-4
+"""The same at the limit itself: what stays below it must not be taken for above."""
+REST_CHANCE: Final = 1e-3
+"""At the healthy rate, of what is left when any two fifths are taken out."""
+REST_CHANCE_AT_LIMIT: Final = 0.05
+"""The same at the limit."""
 DEFAULT_DEFF: Final = 3.0
 
 
@@ -29,9 +38,10 @@ class Window(NamedTuple):
     """One window's numbers.
 
     `met` says which conditions hold: the pooled rate is above the limit; so is its earliest
-    non-empty fifth; so is the rest without its two worst fifths; there are at least three events
-    from at least three distinct subjects; they are not chance at a healthy rate.
-    `distinct` is a lower bound, `chance` the smaller of the two tails.
+    non-empty fifth; so is the rest whichever two fifths are taken out, and not by chance; there are
+    at least three events from at least three distinct subjects; they are chance neither at the
+    healthy rate nor at the limit. `distinct` is a lower bound; `chance` and `chance_at_limit` are
+    the smaller of two tails.
     """
 
     slots: int
@@ -40,6 +50,7 @@ class Window(NamedTuple):
     rate: float
     distinct: int
     chance: float
+    chance_at_limit: float
     met: tuple[bool, bool, bool, bool, bool]
 
     @property
@@ -58,7 +69,9 @@ def look(
     healthy: float,
     deff: float = DEFAULT_DEFF,
 ) -> list[Window]:
-    """Every window that has requests, shortest first; slots are oldest first and end now.
+    """The windows that have requests, shortest first, up to one that fires.
+
+    Slots are oldest first and end now.
 
     `duration` is D in slots, `limit` X, `healthy` the rate h that chance is reckoned with, `deff`
     how many times more errors scatter than independent ones. `buckets` holds one bitmap per slot:
@@ -70,13 +83,16 @@ def look(
     for doubling in range(DOUBLINGS):
         size = duration << doubling
         start = total - size
-        for bitmap in buckets[max(0, start) : seen]:
-            union |= bitmap
+        union |= _union(buckets[max(0, start) : seen])
         seen = max(0, start)
         edges = [max(0, start + round(i * size / FIFTHS)) for i in range(FIFTHS + 1)]
         n, x = _between(upto_n, edges), _between(upto_x, edges)
         if any(n):
-            windows.append(_window(size, n, x, union.bit_count(), limit, healthy, deff))
+            rates = _Rates(limit, healthy, deff)
+            parts = [buckets[a:b] for a, b in pairwise(edges)]
+            windows.append(_window(size, n, x, union.bit_count(), parts, rates))
+            if windows[-1].fires:
+                break
         if start <= 0:
             break
     return windows
@@ -94,33 +110,72 @@ def _between(upto: Ints, edges: list[int]) -> list[int]:
     return [b - a for a, b in pairwise(upto[edges].tolist())]
 
 
+def _union(bitmaps: Sequence[int]) -> int:
+    union = 0
+    for bitmap in bitmaps:
+        union |= bitmap
+    return union
+
+
+class _Rates(NamedTuple):
+    """What events are reckoned with."""
+
+    limit: float
+    healthy: float
+    deff: float
+
+    def chance(self, x: int, n: int, distinct: int, rate: float) -> float:
+        """Of so many events, or of so many distinct subjects with one, at this rate."""
+        return min(
+            binomial_tail(x / self.deff, n / self.deff, rate), poisson_tail(distinct, rate * n)
+        )
+
+
 def _window(
     size: int,
     n: Sequence[int],
     x: Sequence[int],
     distinct: int,
-    limit: float,
-    healthy: float,
-    deff: float,
+    parts: Sequence[Sequence[int]],
+    rates: _Rates,
 ) -> Window:
-    """One window from its fifths' requests `n` and events `x`."""
-    requests, events = sum(n), sum(x)
+    """One window from its fifths' requests `n`, events `x` and slots' bitmaps `parts`."""
+    requests, events, limit = sum(n), sum(x), rates.limit
     first = next(i for i in range(FIFTHS) if n[i])
-    # Taking out the two fifths of largest excess over the limit lowers the rest the most, so the
-    # rest is above the limit only if it is whichever two are taken out.
-    excess = sorted(b - limit * a for a, b in zip(n, x, strict=True))
-    chance = min(
-        binomial_tail(events / deff, requests / deff, healthy),
-        poisson_tail(distinct, healthy * requests),
+    chance, at_limit = (
+        rates.chance(events, requests, distinct, rate) for rate in (rates.healthy, limit)
     )
     met = (
         events > limit * requests,
         x[first] > limit * n[first],
-        sum(excess[:-BURST]) > 1e-9,
+        _lasts(n, x, parts, rates),
         events >= MIN_EVENTS and distinct >= MIN_EVENTS,
-        chance <= MAX_CHANCE,
+        chance <= MAX_CHANCE and at_limit <= MAX_CHANCE_AT_LIMIT,
     )
-    return Window(size, requests, events, events / requests, distinct, chance, met)
+    return Window(size, requests, events, events / requests, distinct, chance, at_limit, met)
+
+
+def _lasts(
+    n: Sequence[int], x: Sequence[int], parts: Sequence[Sequence[int]], rates: _Rates
+) -> bool:
+    """Whether the rest is above the limit, and not by chance, whichever two fifths are left out.
+
+    A burst lies in two neighbouring fifths at most; what it leaves behind must speak for itself.
+    """
+    # Taking out the two fifths of largest excess over the limit lowers the rest the most.
+    excess = sorted(b - rates.limit * a for a, b in zip(n, x, strict=True))
+    if sum(excess[:-BURST]) <= 1e-9:
+        return False
+    unions = [_union(part) for part in parts]
+    for kept in combinations(range(FIFTHS), FIFTHS - BURST):
+        rest_n, rest_x = sum(n[i] for i in kept), sum(x[i] for i in kept)
+        distinct = _union([unions[i] for i in kept]).bit_count()
+        if (
+            rates.chance(rest_x, rest_n, distinct, rates.healthy) > REST_CHANCE
+            or rates.chance(rest_x, rest_n, distinct, rates.limit) > REST_CHANCE_AT_LIMIT
+        ):
+            return False
+    return True
 
 
 def fired(windows: Sequence[Window]) -> Window | None:
