@@ -132,7 +132,8 @@ class ModelService(Section):
         description="How chat completions are told the limit where the agent gives none.",
     )
     answer_timeout: Duration = Field(
-        default=timedelta(minutes=2), description="Until the first byte of its answer."
+        default=timedelta(minutes=2),
+        description="Until the first byte of its answer; also the longest silence inside one.",
     )
 
 
@@ -144,6 +145,11 @@ class Egress(Section):
     models_without_run: bool = Field(
         default=False,
         description="Let requests without a valid run token use models; each has its own limit.",
+    )
+    tokens_counted: Literal["all", "output"] = Field(
+        default="all",
+        description="What `MOLTBOT_MAX_TOKENS_PER_REQUEST` limits: input and output of all model "
+        "calls of a run, or their output alone.",
     )
 
     def anchored(self, folder: Path) -> "Egress":

@@ -87,6 +87,11 @@ class Ledger:
         limit = limits.max_tokens_per_request
         return account.tokens.left(limit) if account else limit
 
+    def holds_tokens(self, run: str) -> bool:
+        """Whether a call of the run has tokens reserved that it may still give back."""
+        account = self._accounts.get(run)
+        return account is not None and account.tokens.held > 0
+
     def sweep(self, now: float) -> None:
         """Forget accounts whose token has expired and that hold nothing; `now` is unix seconds."""
         over = [run for run, a in self._accounts.items() if a.expires <= now and a.idle]

@@ -17,8 +17,8 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ModelService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A provider of models: where it is, what it speaks, which models it has, and the key for it.
 
-    `headers` are sent with each request. Timeouts are seconds: `answer_timeout` is the wait for
-    the head of an answer, `read_timeout` a silence inside one.
+    `headers` are sent with each request. `answer_timeout` is seconds: the wait for the head of an
+    answer, and the longest silence inside one.
     """
 
     name: str
@@ -30,7 +30,6 @@ class ModelService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit_field: str = "max_completion_tokens"
     connect_timeout: float = 2.0
     answer_timeout: float = 120.0
-    read_timeout: float = 120.0
 
 
 class EgressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +51,7 @@ class EgressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 8082
     models: tuple[ModelService, ...] = ()
     models_without_run: bool = False
+    tokens_counted: Literal["all", "output"] = "all"
     prices: dict[str, Price] = {}
     max_body: int = 32 * 1024 * 1024
     drain: float = 10.0

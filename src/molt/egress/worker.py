@@ -12,8 +12,10 @@ import aiohttp
 
 from molt.core.evidence import Batch
 from molt.egress.app import App, health
+from molt.egress.house import House
 from molt.egress.journal import Journal
 from molt.egress.ledger import Ledger
+from molt.egress.models import Models
 from molt.egress.runs import Callers
 from molt.egress.settings import EgressSettings
 from molt.egress.violations import Violations
@@ -37,7 +39,6 @@ class Egress:
 
     def __init__(self, settings: EgressSettings, *, audit: AuditSink, prices: Prices) -> None:
         self.settings = settings
-        self.prices = prices
         self.app = App()
         self.ledger = Ledger()
         self.callers = Callers(bytes.fromhex(settings.run_key))
@@ -55,6 +56,16 @@ class Egress:
             tried=self._tried.set,
             applied=self._sender.hurry,
         )
+        house = House(
+            settings,
+            self.callers,
+            self.ledger,
+            self.violations,
+            self.journal,
+            prices,
+            lambda: self.http,
+        )
+        Models(house).open(self.app)
         self.app.at("/health", health(self.state))
 
     @property

@@ -109,6 +109,8 @@ class _Call(msgspec.Struct):
 
 class _Message(msgspec.Struct):
     tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+    """How calls were named before there were several."""
 
 
 class _Choice(msgspec.Struct):
@@ -218,6 +220,8 @@ def _chat_calls(found: _Findings, choices: list[_Choice]) -> None:
             if named is not None and named.name:
                 place = at if call.index is None else call.index
                 found.tools.setdefault((choice.index, place), named.name)
+        if said is not None and said.function_call is not None and said.function_call.name:
+            found.tools.setdefault((choice.index, "function_call"), said.function_call.name)
 
 
 def _items(found: _Findings, items: list[_Item] | str | None) -> None:
@@ -287,7 +291,7 @@ def _is_plain_chat(body: _Body) -> bool:
     if body.choices is None or len(body.choices) != 1 or body.tool_calls_made is not None:
         return False
     message = body.choices[0].message
-    return message is not None and not message.tool_calls
+    return message is not None and not message.tool_calls and message.function_call is None
 
 
 class StreamReader:

@@ -35,6 +35,7 @@ def egress_settings(
         port=int(port),
         models=tuple(_service(name, one, environ) for name, one in section.models.items()),
         models_without_run=section.models_without_run,
+        tokens_counted=section.tokens_counted,
         prices={
             model: egress.Price(price.input, price.output)
             for model, price in settings.prices.items()

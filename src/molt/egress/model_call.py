@@ -1,0 +1,385 @@
+"""One call of a model: let in, passed on, watched, settled, put on record."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import aiohttp
+import msgspec
+
+from molt.core.evidence import Call, Disposition
+from molt.egress.denials import DENIED, Denied
+from molt.egress.house import House
+from molt.egress.http import BodyTooLarge, Request
+from molt.egress.ledger import Reservation
+from molt.egress.providers import Provider, back, token_of
+from molt.egress.runs import Caller
+from molt.wire.events import Blocks, EventTooLarge
+from molt.wire.models import Asked, Dialect, Made, Passing, Unreadable
+from molt.wire.usage import UNKNOWN, JsonReader, StreamReader, Usage
+
+if TYPE_CHECKING:
+    from molt.egress.models import Models
+
+_CALLS: Final = (b"_call", b"tool_use", b"tool_calls")
+"""An answer without any of these names no tool."""
+CLIENT_GONE: Final = "client_gone"
+
+
+class Admitted(NamedTuple):
+    """Tokens held for a call: `most` may come out for each choice; `input` tells whether what goes
+    in is counted too."""
+
+    run: str
+    held: Reservation
+    most: int
+    input: bool
+
+
+class ModelCall:
+    """See the module. A call is ended early by cancelling its own task, and `_why` says what for;
+    once it is `_ending`, nothing does."""
+
+    def __init__(self, house: House, models: "Models", dialect: Dialect, request: Request):
+        self._house = house
+        self._models = models
+        self._dialect = dialect
+        self._request = request
+        self._id = house.journal.new_id()
+        self._at = house.journal.now()
+        self._started = time.perf_counter()
+        traceparent = request.header(b"traceparent")
+        self._caller: Caller = house.callers.identify(token_of(request.headers), traceparent)
+        self._traceparent = traceparent
+        self._asked: Asked | None = None
+        self._provider: Provider | None = None
+        self._admitted: Admitted | None = None
+        self._passing: Passing | None = None
+        self._usage: Usage | None = None
+        self._guess = 0
+        self._status = 0
+        self._disposition: Disposition = "denied"
+        self._reason: str | None = None
+        self._why: str | None = None
+        self._left = False
+        self._ending = False
+        self._sent = False
+        self._closed = False
+        self._task = asyncio.current_task()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Answer the request."""
+        try:
+            with self._house.callers.watching(self._caller.run, self._withdrawn):
+                await self._guarded()
+        except Denied as no:
+            self._reason = no.reason
+            body = self._dialect.error(no.kind, no.message)
+            self._settle()
+            await self._request.answer(no.status, body, DENIED)
+        finally:
+            self._closed = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._settle()
+            self._note()
+
+    async def _guarded(self) -> None:
+        try:
+            await self._admit()
+            await self._forward()
+        except asyncio.CancelledError:
+            if self._why is None or self._task is None:
+                raise
+            self._task.uncancel()
+            await self._ended_early()
+
+    # --- letting in
+
+    async def _admit(self) -> None:
+        models, request = self._models, self._request
+        models.check(self._caller)
+        try:
+            body = await request.body(self._house.settings.max_body)
+        except BodyTooLarge:
+            most = self._house.settings.max_body
+            raise Denied(413, "too_large", f"A request has at most {most} bytes") from None
+        request.gone().add_done_callback(self._client_left)
+        asked = self._asked = models.read(self._dialect, body)
+        self._provider = models.provider(self._dialect, asked)
+        for tool in asked.hosted:
+            if self._caller.forbids(tool):
+                await self._violated(Made(tool), "offered to the provider to run")
+                raise Denied(403, "forbidden_tool", f"The policy forbids {tool}")
+        self._admitted = await models.reserve(self._caller, self._id, self._dialect, asked)
+
+    # --- passing on
+
+    async def _forward(self) -> None:
+        asked, provider, admitted = self._asked, self._provider, self._admitted
+        assert asked
+        assert provider
+        assert admitted
+        body = self._dialect.limited(asked, admitted.most, provider.service.limit_field)
+        headers = provider.headers(self._dialect, self._request.headers, self._traceparent)
+        self._sent = True
+        try:
+            async with self._house.http().post(
+                provider.url(self._dialect, self._request.query),
+                data=body,
+                headers=headers,
+                timeout=provider.timeout,
+                allow_redirects=False,
+            ) as answer:
+                self._status = answer.status
+                self._disposition = "executed"
+                await self._pass_on(answer)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            await self._broken(provider, error)
+
+    async def _pass_on(self, answer: aiohttp.ClientResponse) -> None:
+        headers = back(answer.headers.items())
+        if answer.status >= 400:
+            body = await answer.read()
+            await self._finish(answer.status, body, headers)
+        elif answer.content_type == "text/event-stream":
+            await self._stream(answer, headers)
+        else:
+            await self._whole(answer, headers)
+
+    async def _broken(self, provider: Provider, error: Exception) -> None:
+        slow = isinstance(error, TimeoutError)
+        text = f"The provider {provider.name} " + (
+            "did not answer in time" if slow else f"could not be reached: {type(error).__name__}"
+        )
+        reason = "upstream_timeout" if slow else "upstream_failed"
+        self._sent = slow or self._request.began
+        if not self._request.began:
+            raise Denied(504 if slow else 502, "upstream_error", text, reason=reason)
+        self._reason = reason
+        if self._passing is not None:
+            await self._end(self._passing.fail(f"{text}, and broke off its answer"))
+
+    async def _whole(self, answer: aiohttp.ClientResponse, headers: list[tuple[bytes, bytes]]):
+        body = await answer.read()
+        reader = JsonReader()
+        reader.feed(body)
+        self._usage = reader.finish()
+        self._guess = len(body) // 4
+        if self._caller.policy is not None and any(mark in body for mark in _CALLS):
+            try:
+                calls = self._dialect.calls(body)
+            except Unreadable as error:
+                raise Denied(502, "unreadable", f"The model's answer is {error}") from None
+            bad = next((call for call in calls if self._caller.forbids(call.name)), None)
+            if bad is not None:
+                await self._violated(bad, "called in the model's answer")
+                body = self._dialect.refusal(body, _refused(bad.name))
+        await self._finish(answer.status, body, headers)
+
+    async def _finish(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self._settle()
+        await self._request.answer(status, body, headers)
+
+    # --- streams
+
+    async def _stream(self, answer: aiohttp.ClientResponse, headers: list[tuple[bytes, bytes]]):
+        assert self._asked is not None
+        reader, blocks = StreamReader(), Blocks()
+        passing = self._passing = self._dialect.passing(self._asked)
+        await self._request.begin(answer.status, headers)
+        try:
+            async for piece in answer.content.iter_any():
+                reader.feed(piece)
+                out: list[bytes] = []
+                ended = await self._read(passing, blocks.feed(piece), out)
+                data = b"".join(out)
+                if ended:
+                    self._usage = _begun(reader.finish())
+                    await self._end(data)
+                    return
+                if data and not self._left:
+                    await self._request.write(data)
+            self._usage = reader.finish()
+            await self._last(passing, blocks)
+        except EventTooLarge as error:
+            await self._end(passing.fail(str(error)))
+        finally:
+            self._usage = self._usage or _begun(reader.finish())
+
+    async def _read(self, passing: Passing, events: list[bytes], out: list[bytes]) -> bool:
+        """Collect in `out` what goes on; True when the stream ends here."""
+        for block in events:
+            try:
+                data = passing.read(block)
+            except Unreadable as error:
+                if self._caller.policy is None:
+                    out.append(block)
+                    continue
+                self._reason = "unreadable"
+                out.append(passing.fail(f"Molt stopped this answer: an event is {error}"))
+                return True
+            if passing.named and await self._refused(passing, out):
+                return True
+            out.append(data)
+            if self._over(passing):
+                self._reason = "token_limit"
+                out.append(passing.cut(self._limit_text()))
+                return True
+        return False
+
+    async def _refused(self, passing: Passing, out: list[bytes]) -> bool:
+        bad = next((name for name in passing.named if self._caller.forbids(name)), None)
+        if bad is None:
+            return False
+        await self._violated(Made(bad), "called in the model's answer")
+        out.append(passing.refuse(_refused(bad)))
+        return True
+
+    async def _last(self, passing: Passing, blocks: Blocks) -> None:
+        out: list[bytes] = []
+        rest = blocks.finish()
+        if rest and await self._read(passing, [rest], out):
+            await self._end(b"".join(out))
+            return
+        data = passing.finish()
+        if passing.named and await self._refused(passing, out):
+            data = b""
+        await self._end(b"".join([*out, data]))
+
+    async def _end(self, data: bytes) -> None:
+        self._settle()
+        if not self._left:
+            if data:
+                await self._request.write(data)
+            await self._request.end()
+
+    def _over(self, passing: Passing) -> bool:
+        """Whether more has come out than may, by a count that a provider which keeps to the limit
+        never reaches: a piece is at least one token, a token hardly more than eight bytes."""
+        assert self._admitted is not None
+        assert self._asked is not None
+        least = max(min(passing.pieces, passing.text // 3), passing.text // 8)
+        return least > self._admitted.most * self._asked.choices
+
+    def _limit_text(self) -> str:
+        limit = self._caller.limits.max_tokens_per_request
+        return f"Molt cut this answer: the run has used its {limit} tokens"
+
+    # --- ending early
+
+    def _withdrawn(self, reason: str) -> None:
+        self._stop(f"withdrawn: {reason}")
+
+    def _client_left(self, _: object) -> None:
+        """Read on for a while, for the usage; the answer goes nowhere."""
+        if self._timer is None and not self._closed:
+            self._left = True
+            loop = asyncio.get_running_loop()
+            drain = self._house.settings.drain if self._admitted else 0.0
+            self._timer = loop.call_later(drain, self._stop, CLIENT_GONE)
+
+    def _stop(self, why: str) -> None:
+        if self._why is None and self._task is not None and not self._ending:
+            self._why = why
+            self._task.cancel()
+
+    async def _ended_early(self) -> None:
+        why = self._reason = self._why or ""
+        if why == CLIENT_GONE:
+            return
+        text = f"This run may not go on: {why.removeprefix('withdrawn: ')}"
+        if not self._request.began:
+            raise Denied(403, "run_withdrawn", text, reason=why)
+        if self._passing is not None:
+            await self._end(self._passing.fail(text))
+
+    # --- settling, and the record
+
+    async def _violated(self, made: Made, how: str) -> None:
+        """The rollback is written when this returns."""
+        self._reason = "forbidden_tool"
+        self._ending = True
+        run = self._caller.run
+        if run is None:
+            return
+        arguments = None if made.arguments is None else made.arguments[:4000]
+        await self._house.violations.report(run, made.name, arguments=arguments, detail=how)
+        self._house.journal.note(
+            Call(
+                id=self._house.journal.new_id(),
+                at=self._house.journal.now(),
+                kind="tool",
+                name=made.name,
+                disposition="denied",
+                arguments=arguments,
+                reason=f"forbidden, {how}",
+                **self._who(),
+            )
+        )
+
+    def _settle(self) -> None:
+        admitted, self._admitted = self._admitted, None
+        if admitted is not None:
+            self._models.settle(admitted.run, admitted.held, self._used(admitted))
+
+    def _used(self, admitted: Admitted) -> int:
+        """Tokens to book: measured, or else estimated."""
+        if not self._sent or self._status >= 400:
+            return 0
+        usage, asked = self._usage or UNKNOWN, self._asked
+        passing = self._passing
+        said = self._guess if passing is None else max(passing.pieces, passing.text // 4)
+        out = said if usage.output_tokens is None else usage.output_tokens
+        if not admitted.input:
+            return out
+        into = usage.input_tokens
+        return out + (into if into is not None else asked.estimate if asked else 0)
+
+    def _who(self) -> dict[str, Any]:
+        run = self._caller.run
+        if run is None:
+            return {"trace": self._caller.trace}
+        return {
+            "rollout": run.rollout,
+            "run": run.id,
+            "agent": run.agent,
+            "mode": self._caller.mode,
+            "subject": run.subject,
+            "trace": self._caller.trace,
+        }
+
+    def _note(self) -> None:
+        usage = self._usage or UNKNOWN
+        asked = self._asked
+        cost = None
+        into, out = usage.input_tokens, usage.output_tokens
+        if into is not None and out is not None:
+            model = usage.model or (asked.model if asked else None)
+            cost = self._house.prices.cost(model, into, out)
+        call = Call(
+            id=self._id,
+            at=self._at,
+            kind="model",
+            name=asked.model if asked else "",
+            disposition=self._disposition,
+            via=self._provider.name if self._provider else None,
+            reason=self._reason,
+            status=self._status,
+            latency_ms=round(1000 * (time.perf_counter() - self._started), 3),
+            tokens_in=into,
+            tokens_out=out,
+            cost=cost,
+            model=usage.model,
+        )
+        self._house.journal.note(msgspec.structs.replace(call, **self._who()))
+
+
+def _begun(usage: Usage) -> Usage:
+    """Of a stream that did not come to its end: what it said of its output is not the whole."""
+    return msgspec.structs.replace(usage, output_tokens=None, source="unknown")
+
+
+def _refused(tool: str) -> str:
+    return f"Molt stopped this: the policy forbids {tool}"
