@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from molt.link.tokens import TRACEPARENT, InvalidToken, Run, Runs, claim, traceparent, verify
+from molt.link.tokens import TRACEPARENT, InvalidToken, Run, Runs, Traces, claim, verify
 
 KEY = b"k" * 32
 NOW = 1_800_000_000.0
@@ -62,7 +62,7 @@ def test_run_ids_never_repeat_not_even_in_another_process():
 
 def parent(inbound: bytes | None) -> tuple[bytes, bytes]:
     """The value of the header that goes on, and the trace's id."""
-    line, trace = traceparent(inbound)
+    line, trace = Traces().parent(inbound)
     name, value = line.removesuffix(b"\r\n").split(b": ")
     assert name == b"traceparent"
     assert TRACEPARENT.fullmatch(value)

@@ -7,8 +7,9 @@ bucket.
 """
 
 from bisect import bisect_right
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
+import msgspec
 from xxhash import xxh3_64_intdigest
 
 from molt.core.flags import FULL, Flags, RolloutFlags
@@ -50,7 +51,7 @@ def tier_of(tiers: tuple[int, ...], bucket: int) -> int:
     return bisect_right(tiers, bucket)
 
 
-class Assignment(NamedTuple):
+class Assignment(msgspec.Struct, frozen=True, gc=False):
     """Which arm answers, why, and whether the candidate gets a shadow copy."""
 
     arm: Arm

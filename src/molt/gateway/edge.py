@@ -25,7 +25,7 @@ from molt.gateway.refusals import over_limit
 from molt.gateway.routes import Decided, Route, Routes
 from molt.gateway.sessions import SessionField, SessionReader
 from molt.gateway.streams import StreamReader
-from molt.link.tokens import Runs, traceparent
+from molt.link.tokens import Runs, Traces
 from molt.wire.exchange import Exchange, Failure, Forward, Plan, header_lines
 from molt.wire.exchange import find as find_present
 from molt.wire.upstream import Upstream
@@ -90,6 +90,7 @@ class MoltEdge:
         self._identity = identity
         self._addresses = addresses
         self._runs = runs
+        self._traces = Traces()
         self._recorder = recorder
         self._fallback = fallback
         self._pairs = pairs
@@ -103,6 +104,8 @@ class MoltEdge:
         self._live = header_lines([(b"x-molt-mode", b"live"), *report]) + b"x-molt-run: "
         self._shadow = header_lines([(b"x-molt-mode", b"shadow"), *report]) + b"x-molt-run: "
         self._untouched = Forward(arms.control)
+        self.watched = identity.headers | _STRIP_TRACE
+        """Names of the request headers that each decision looks at."""
 
     # --- flags
 
@@ -213,8 +216,8 @@ class MoltEdge:
         if conversation.arm is not None:
             chosen = pinned(route.flags, conversation.arm, agent, fresh)
         conversation.arm = chosen.arm
-        parent = find(exchange.headers, b"traceparent")
-        traced, trace = traceparent(parent)
+        parent = exchange.header(b"traceparent")
+        traced, trace = self._traces.parent(parent)
         decided = exchange.token = Decided(
             route,
             chosen.arm,
@@ -298,7 +301,7 @@ class MoltEdge:
 
     def _twin(self, decided: Decided, route: Route, pair: OpenPair) -> Forward:
         """Control's second copy: it shows how much control differs from itself."""
-        traced, trace = traceparent(None)
+        traced, trace = self._traces.parent(None)
         twin = Decided(
             route, CONTROL, "twin", SHADOW, subject=decided.subject, trace=trace, pair=pair
         )

@@ -17,7 +17,8 @@ Empty values and those of more than 256 characters are not found.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from itertools import groupby
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -27,6 +28,7 @@ from molt.gateway.json_fields import Fields
 
 BODY_LIMIT: Final = 64 * 1024
 LONGEST: Final = 256
+_MOST_TARGETS: Final = 1000
 
 _BODY_METHODS: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 _SEGMENT: Final = re.compile(r"\{([a-z_]+)\}")
@@ -44,12 +46,17 @@ class Asked(Protocol):
     @property
     def body(self) -> bytes | None: ...
 
+    @property
+    def watched(self) -> Mapping[bytes, bytes | None]:
+        """First values of headers noted beforehand."""
+        ...
+
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header."""
         ...
 
 
-class Who(NamedTuple):
+class Who(msgspec.Struct, frozen=True, gc=False):
     """Who is asking, as far as it was found."""
 
     agent: str | None
@@ -128,9 +135,25 @@ class Identity:
             for rule in (*rules.agent, *rules.subject, *rules.session)
             if rule.startswith("body:")
         )
-        self._agent = self._compiled(rules.agent, "agent")
-        self._session = self._compiled(rules.session, "session")
-        self._subject = self._compiled([r for r in rules.subject if r != "session"], "subject")
+        self.headers = frozenset(
+            rule.removeprefix("header:").lower().encode()
+            for rule in (*rules.agent, *rules.subject, *rules.session)
+            if rule.startswith("header:")
+        )
+        """Names of the request headers that rules look at."""
+        named = [r for r in rules.subject if r != "session"]
+        self._finders = [
+            self._compiled(field, name)
+            for field, name in (
+                (rules.agent, "agent"),
+                (rules.session, "session"),
+                (named, "subject"),
+            )
+        ]
+        self._without_body = [
+            self._compiled([r for r in field if not _is_body(r)], "")
+            for field in (rules.agent, rules.session, named)
+        ]
         self._session_as_subject = "session" in rules.subject
         # What stands before a field's first body rule may make the body unnecessary.
         self._first = [
@@ -151,14 +174,16 @@ class Identity:
         """Who is asking. A body that is not there, or not JSON, holds nothing."""
         body = request.body
         fields = self._fields.read(body) if body else None
+        told = fields is not None and fields != self._fields.none
+        agent_rules, session_rules, subject_rules = self._finders if told else self._without_body
         agent = subject = session = None
-        for find in self._agent:
+        for find in agent_rules:
             if (agent := find(request, fields)) is not None:
                 break
-        for find in self._session:
+        for find in session_rules:
             if (session := find(request, fields)) is not None:
                 break
-        for find in self._subject:
+        for find in subject_rules:
             if (subject := find(request, fields)) is not None:
                 break
         if subject is None and self._session_as_subject:
@@ -166,12 +191,17 @@ class Identity:
         return Who(agent, subject, session)
 
     def _compiled(self, rules: Sequence[str], field: str) -> tuple[Find, ...]:
-        return tuple(self._finder(rule, field) for rule in rules)
+        """One finder a rule; body rules that follow each other make one together."""
+        finders: list[Find] = []
+        for is_body, group in groupby(rules, _is_body):
+            if is_body:
+                finders.append(_body([self._fields.getter(rule[5:]) for rule in group]))
+            else:
+                finders += [self._finder(rule, field) for rule in group]
+        return tuple(finders)
 
     def _finder(self, rule: str, field: str) -> Find:
         kind, _, text = rule.partition(":")
-        if kind == "body" and text:
-            return _body(self._fields.getter(text))
         make = _FINDERS.get(kind)
         if make is None or not text:
             raise OperatorError(
@@ -182,22 +212,29 @@ class Identity:
         return make(text)
 
 
+def _is_body(rule: str) -> bool:
+    return rule.startswith("body:") and rule != "body:"
+
+
 def _before_body(rules: Sequence[str]) -> list[str]:
     first = next(i for i, rule in enumerate(rules) if rule.startswith("body:"))
     return [rule for rule in rules[:first] if rule != "session"]
 
 
-def _body(get: Callable[[Any], object]) -> Find:
+def _body(getters: Sequence[Callable[[Any], object]]) -> Find:
     def find(_: Asked, fields: Any) -> str | None:
         if fields is None:
             return None
-        try:
-            value = get(fields)
-        except AttributeError:  # something on the way there is null
-            return None
-        if type(value) is str and 0 < len(value) <= LONGEST:
-            return value
-        return str(value) if type(value) is int else None
+        for get in getters:
+            try:
+                value = get(fields)
+            except AttributeError:  # something on the way there is null
+                continue
+            if type(value) is str and 0 < len(value) <= LONGEST:
+                return value
+            if type(value) is int:
+                return str(value)
+        return None
 
     return find
 
@@ -217,8 +254,12 @@ def _header(name: str) -> Find:
     key = name.lower().encode()
 
     def find(request: Asked, _: Any) -> str | None:
-        raw = request.header(key)
-        return None if raw is None else _text(raw)
+        watched = request.watched
+        raw = watched[key] if key in watched else request.header(key)
+        if raw is None:
+            return None
+        text = raw.decode().strip() if raw.isascii() else _text(raw)
+        return text if text and len(text) <= LONGEST else None
 
     return find
 
@@ -254,9 +295,22 @@ def _path(text: str) -> Find:
     if compiled.groups != 1:
         raise OperatorError(f"identity: path:{text} must hold one group, it has {compiled.groups}")
 
-    def find(request: Asked, _: Any) -> str | None:
-        match = compiled.match(request.target.partition(b"?")[0])
+    def look(target: bytes) -> str | None:
+        match = compiled.match(target.partition(b"?")[0])
         return _id(unquote(match[1].decode("latin-1"))) if match and match[1] else None
+
+    known: dict[bytes, str | None] = {}
+
+    def find(request: Asked, _: Any) -> str | None:
+        target = request.target
+        if target in known:
+            return known[target]
+        found = look(target)
+        if len(target) <= LONGEST:
+            if len(known) >= _MOST_TARGETS:
+                known.clear()
+            known[target] = found
+        return found
 
     return find
 

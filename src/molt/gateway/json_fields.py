@@ -27,6 +27,8 @@ class Fields:
             self._add(path)
         self._typed = msgspec.json.Decoder(self._struct(self._tree))
         self._any = msgspec.json.Decoder()
+        self.none: Any = self._typed.type()
+        """What a body is read as that holds none of the fields."""
 
     def read(self, body: bytes) -> Any | None:
         """What getters read from; None when `body` is not JSON."""
@@ -65,12 +67,17 @@ class Fields:
     def _struct(self, tree: _Tree) -> type[msgspec.Struct]:
         return msgspec.defstruct(
             "Body",
-            [
-                (self._name(part), self._struct(below) | None if below else Any, None)
-                for part, below in tree.items()
-            ],
+            [self._field(part, below) for part, below in tree.items()],
             rename={self._name(part): part for part in tree},
+            frozen=True,
         )
+
+    def _field(self, part: str, below: _Tree) -> tuple[str, Any, Any]:
+        """A missing object reads as an empty one, which costs less than to find that it is none."""
+        if not below:
+            return self._name(part), Any, None
+        kind = self._struct(below)
+        return self._name(part), kind | None, kind()
 
 
 def _pruned(value: object, tree: _Tree) -> dict[str, object]:

@@ -19,7 +19,7 @@ class Proxy:
     """Takes requests on a port and does with them what `edge` decides.
 
     `rescue` is where requests go when the edge itself raises: the control. `deadlines` is the timer
-    that the upstreams were made with; the proxy runs it. `forwarded` is explained at `Front`.
+    that the upstreams were made with; the proxy runs it. `forwarded` and `watched` are explained at `Front`.
     """
 
     def __init__(
@@ -30,8 +30,9 @@ class Proxy:
         *,
         limits: Limits | None = None,
         forwarded: Literal["append", "replace", "off"] = "append",
+        watched: frozenset[bytes] = frozenset(),
     ) -> None:
-        self._front = Front(edge, rescue, deadlines, limits or Limits(), forwarded)
+        self._front = Front(edge, rescue, deadlines, limits or Limits(), forwarded, watched)
         self._deadlines = deadlines
         self._server: asyncio.Server | None = None
         self.port = 0

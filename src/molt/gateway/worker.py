@@ -85,7 +85,11 @@ class Worker:
             applied=self._sender.hurry,
         )
         self._proxy = Proxy(
-            self.edge, Forward(self._arms.control), self._deadlines, limits=_limits(settings)
+            self.edge,
+            Forward(self._arms.control),
+            self._deadlines,
+            limits=_limits(settings),
+            watched=self.edge.watched,
         )
 
     def _make_edge(self) -> MoltEdge:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from molt.wire.client import UpstreamConnection
@@ -19,17 +20,29 @@ _log = logging.getLogger(__name__)
 class Delivery(Exchange):
     """An exchange that can answer `user`, from one upstream connection or from here."""
 
-    user: "UserConnection" = cast("UserConnection", None)
-    plan: Forward | None = None
-    http10: bool = False
-    keep_alive: bool = True
-    request_done: bool = False
-    over: bool = False
-    chunks: list[bytes] = []  # noqa: RUF012 - msgspec gives each instance its own
-    _conn: UpstreamConnection | None = None
-    _chunked: bool = False
-    _until_close: bool = False
-    _reader: Reader | None = None
+    __slots__ = (
+        "_chunked", "_conn", "_reader", "_until_close", "chunks", "http10", "keep_alive", "over",
+        "plan", "request_done", "user",
+    )  # fmt: skip
+    user: "UserConnection"
+
+    def __init__(
+        self,
+        user: "UserConnection",
+        method: bytes,
+        target: bytes,
+        headers: list[bytes],
+        watched: Mapping[bytes, bytes | None],
+    ) -> None:
+        super().__init__(method, target, headers, b"", user.peer, time.monotonic(), watched=watched)
+        self.user = user
+        self.plan: Forward | None = None
+        self.keep_alive = True
+        self.http10 = self.request_done = self.over = False
+        self.chunks: list[bytes] = []
+        self._conn: UpstreamConnection | None = None
+        self._chunked = self._until_close = False
+        self._reader: Reader | None = None
 
     def _drop_upstream(self) -> None:
         """Break off what is under way at the upstream."""

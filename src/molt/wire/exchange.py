@@ -5,7 +5,8 @@ as one flat list, four items to a header: lower-case name, `b": "`, value, `b"\\
 in which they came, so that a head is one `b"".join`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
@@ -114,7 +115,7 @@ class Forward(msgspec.Struct, frozen=True):
 Plan = Answer | Forward
 
 
-class Exchange(msgspec.Struct, eq=False):
+class Exchange:
     """One request and what became of it; `record` gets it when it is over.
 
     `started`, `first_byte`, `failed_at`, `finished` are monotonic seconds, 0.0 when it never came
@@ -124,47 +125,60 @@ class Exchange(msgspec.Struct, eq=False):
     `failure`, `failure_status` and `failed_at` tell about the first, the rest about the second.
     """
 
-    method: bytes
-    target: bytes
-    """Raw path and query, as they came."""
-    headers: list[bytes]
-    """Flat list without host, framing, hop-by-hop, `x-forwarded-*` and `x-molt-*`; see `find`."""
-    host: bytes
-    client: str
-    """Address of the peer."""
-    started: float
-    forwarded_for: bytes | None = None
-    """`x-forwarded-for` as it came; believe it only from a proxy that is trusted."""
-    body: bytes | None = None
-    """The whole body, if it was here and small enough when `decide` was called."""
-    token: Any = None
-    """The edge's own; the proxy only carries it."""
-    status: int = 0
-    upstream: str = ""
-    first_byte: float = 0.0
-    finished: float = 0.0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    outcome: Outcome = ""
-    failure: FailureKind | Literal[""] = ""
-    failure_status: int = 0
-    failed_at: float = 0.0
-    fell_back: bool = False
-    mirror: bool = False
-    usage: Usage | None = None
-    _fields: dict[bytes, bytes] | None = None
+    __slots__ = (
+        "body", "bytes_in", "bytes_out", "client", "failed_at", "failure", "failure_status",
+        "fell_back", "finished", "first_byte", "forwarded_for", "headers", "host", "method",
+        "mirror", "outcome", "started", "status", "target", "token", "upstream", "usage", "watched",
+    )  # fmt: skip
+    upstream: str
+    outcome: Outcome
+    failure: FailureKind | Literal[""]
+    usage: Usage | None
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: list[bytes],
+        host: bytes,
+        client: str,
+        started: float,
+        *,
+        body: bytes | None = None,
+        watched: Mapping[bytes, bytes | None] = MappingProxyType({}),
+    ) -> None:
+        self.method = method
+        self.target = target
+        """Raw path and query, as they came."""
+        self.headers = headers
+        """Flat list without host, framing, hop-by-hop, `x-forwarded-*`, `x-molt-*`; see `find`."""
+        self.host = host
+        self.client = client
+        """Address of the peer."""
+        self.started = started
+        self.body = body
+        """The whole body, if it was here and small enough when `decide` was called."""
+        self.watched = watched
+        """First values of the headers that the edge asked to be noted, None for those not there."""
+        self.forwarded_for: bytes | None = None
+        """`x-forwarded-for` as it came; believe it only from a proxy that is trusted."""
+        self.token: Any = None
+        """The edge's own; the proxy only carries it."""
+        self.upstream = self.outcome = self.failure = ""
+        self.status = self.failure_status = self.bytes_in = self.bytes_out = 0
+        self.first_byte = self.finished = self.failed_at = 0.0
+        self.fell_back = self.mirror = False
+        self.usage = None
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of request header `name` (lower case), or None."""
-        fields = self._fields
-        if fields is None:
-            flat = self.headers
-            # Backwards, so that the first of several values is the one that stays.
-            fields = self._fields = dict(zip(flat[-4::-4], flat[-2::-4], strict=True))
-            fields[b"host"] = self.host
-            if self.forwarded_for is not None:
-                fields[b"x-forwarded-for"] = self.forwarded_for
-        return fields.get(name)
+        if name in self.watched:
+            return self.watched[name]
+        if name == b"host":
+            return self.host
+        if name == b"x-forwarded-for":
+            return self.forwarded_for
+        return find(self.headers, name)
 
     def cancel(self) -> None:
         """Take the request back from its upstream, if it is still there.

@@ -46,7 +46,8 @@ class Front:
 
     `rescue` is the plan for when the edge itself fails. `forwarded` says what becomes of inbound
     `x-forwarded-*`: "append" extends the client's list and keeps its proto and host, "replace"
-    believes none of it, "off" forwards none and adds none.
+    believes none of it, "off" forwards none and adds none. `watched` names the request headers
+    (lower case) that the edge looks at in every request: they are noted while heads are read.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Front:
         deadlines: Deadlines,
         limits: Limits,
         forwarded: Literal["append", "replace", "off"] = "append",
+        watched: frozenset[bytes] = frozenset(),
     ) -> None:
         self.edge = edge
         self.rescue = rescue
@@ -64,7 +66,7 @@ class Front:
         self.forwarded = forwarded
         self.mirrors = Mirrors(edge, limits)
         special = HOP_BY_HOP | FORWARDED | {b"host", b"content-length", b"expect"}
-        self.lines = HeaderLines(special, prefix=PRIVATE)
+        self.lines = HeaderLines(special, PRIVATE, watched)
         self.connections: set[UserConnection] = set()
         self.draining = False
 

@@ -6,7 +6,7 @@ in flight it is dropped, which is recorded like any other end.
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from molt.wire.client import UpstreamConnection
 from molt.wire.exchange import IDEMPOTENT, Edge, Exchange, Forward, Outcome
@@ -32,21 +32,7 @@ class Mirrors:
     def launch(self, relay: "Relay", plan: Forward, *, whole: bool) -> None:
         """Send a copy of a complete request to `plan.mirror`; dropped unless its body is `whole`."""
         assert plan.mirror is not None
-        copy = Copy(
-            relay.method,
-            relay.target,
-            relay.headers,
-            relay.host,
-            relay.client,
-            time.monotonic(),
-            body=relay.body,
-            forwarded_for=relay.forwarded_for,
-            token=plan.mirror_token,
-            upstream=plan.mirror.name,
-            bytes_in=relay.bytes_in,
-            mirror=True,
-            mirrors=self,
-        )
+        copy = Copy(self, relay, plan.mirror_token, plan.mirror.name)
         self.in_flight.add(copy)
         if not whole or len(self.in_flight) > self._limit:
             copy.finish("mirror_dropped")
@@ -66,12 +52,30 @@ class Mirrors:
 class Copy(Exchange):
     """One copy under way; a receiver that throws the answer away."""
 
-    mirrors: Mirrors = cast("Mirrors", None)
-    data: bytes = b""
-    timeout: float = 0.0
-    conn: UpstreamConnection | None = None
-    dial: Dial | None = None
-    reader: Reader | None = None
+    __slots__ = ("conn", "data", "dial", "mirrors", "reader", "timeout")
+
+    def __init__(self, mirrors: Mirrors, relay: "Relay", token: Any, upstream: str) -> None:
+        super().__init__(
+            relay.method,
+            relay.target,
+            relay.headers,
+            relay.host,
+            relay.client,
+            time.monotonic(),
+            body=relay.body,
+            watched=relay.watched,
+        )
+        self.forwarded_for = relay.forwarded_for
+        self.token = token
+        self.upstream = upstream
+        self.bytes_in = relay.bytes_in
+        self.mirror = True
+        self.mirrors = mirrors
+        self.data = b""
+        self.timeout = 0.0
+        self.conn: UpstreamConnection | None = None
+        self.dial: Dial | None = None
+        self.reader: Reader | None = None
 
     def connected(self, conn: UpstreamConnection) -> None:
         """Send it."""

@@ -7,8 +7,7 @@ lets through and we do not is refused here, where the boundaries of messages are
 
 import asyncio
 import logging
-import time
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from httptools import (
     HttpParserCallbackError,
@@ -24,6 +23,9 @@ from molt.wire.exchange import without
 from molt.wire.front import FORWARDED, Front
 from molt.wire.messages import is_host, split_absolute
 from molt.wire.relay import Relay
+
+if TYPE_CHECKING:
+    from molt.wire.server import UserConnection
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _SLASH: Final = ord("/")
@@ -61,9 +63,9 @@ class RequestReader(asyncio.Protocol):
         "_left",
         "_parser",
         "_partial",
-        "_peer",
         "_proto",
         "front",
+        "peer",
     )
 
     def __init__(self, front: Front) -> None:
@@ -73,7 +75,7 @@ class RequestReader(asyncio.Protocol):
         self._agreed = self._deaf = self._last = False
         self._incoming: Relay | None = None
         self._chunks = ChunkDecoder()
-        self._peer = ""
+        self.peer = ""
         self._proto = self._forwarded = self._host_line = b""
         self._host: bytes | None = None
         self._parser = HttpRequestParser(self)
@@ -187,15 +189,14 @@ class RequestReader(asyncio.Protocol):
             self._check(head)
         except HttpParserUpgrade:
             upgrades = True
-        lines = head.split(b"\r\n")
-        request_line = lines[0].split(b" ")
-        del lines[0], lines[-2:]
+        lines = head[:-4].split(b"\r\n")
+        request_line = lines.pop(0).split(b" ")
         if len(request_line) != 3:
             raise Refused(400, "the request line must be a method, a target and a version")
         method, target, version = request_line
-        headers, special = self.front.lines.take(lines)
-        relay = Relay(method, target, headers, b"", self._peer, time.monotonic())
-        relay.user = self  # pyright: ignore[reportAttributeAccessIssue]
+        known = self.front.lines
+        headers, special = known.take(lines)
+        relay = Relay(cast("UserConnection", self), method, target, headers, known.seen)
         self._incoming = relay
         self._settle(relay, version, special)
         if upgrades:
@@ -260,7 +261,7 @@ class RequestReader(asyncio.Protocol):
         if self.front.forwarded != "append" or special.keys().isdisjoint(FORWARDED):
             relay.forwarded = self._forwarded + relay.host + b"\r\n" if self._forwarded else b""
             return
-        peer = self._peer.encode()
+        peer = self.peer.encode()
         relay.forwarded = b"".join(
             (
                 b"x-forwarded-for: ",

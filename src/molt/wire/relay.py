@@ -7,7 +7,8 @@ request can go to the fallback, or once more to a fresh connection.
 
 import logging
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from molt.wire.client import CHUNKED, UpstreamConnection
 from molt.wire.deadlines import NEVER
@@ -21,6 +22,9 @@ from molt.wire.messages import (
     whole_body,
 )
 from molt.wire.upstream import Dial, Upstream
+
+if TYPE_CHECKING:
+    from molt.wire.server import UserConnection
 
 _JSON: Final = b"content-type: application/json\r\n"
 _EARLY_UPLOAD: Final = 256 * 1024
@@ -49,18 +53,27 @@ class Relay(Delivery):
     came of the body, until it is sent, and as long as it may have to be sent again.
     """
 
-    length: int = NO_BODY
-    expects: bool = False
-    forwarded: bytes = b""
-    begun: bool = False
-    refusal: tuple[int, str, Outcome] | None = None
-    lines: list[bytes] = []  # noqa: RUF012 - msgspec gives each instance its own
-    _dial: Dial | None = None
-    _target: Upstream | None = None
-    _extra: bytes = b""
-    _retain: bool = False
-    _replayed: bool = False
-    _asking: bool = False
+    __slots__ = (
+        "_asking", "_dial", "_extra", "_replayed", "_retain", "_target", "begun", "expects",
+        "forwarded", "length", "lines", "refusal",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        user: "UserConnection",
+        method: bytes,
+        target: bytes,
+        headers: list[bytes],
+        watched: Mapping[bytes, bytes | None],
+    ) -> None:
+        super().__init__(user, method, target, headers, watched)
+        self.length = NO_BODY
+        self.forwarded = self._extra = b""
+        self.lines = headers
+        self.refusal: tuple[int, str, Outcome] | None = None
+        self.begun = self.expects = self._retain = self._replayed = self._asking = False
+        self._dial: Dial | None = None
+        self._target: Upstream | None = None
 
     # From the user's side
 

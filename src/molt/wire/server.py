@@ -51,12 +51,12 @@ class UserConnection(RequestReader):
         front.connections.add(self)
         front.deadlines.members.add(self)
         peer = transport.get_extra_info("peername")
-        self._peer = str(peer[0]) if peer else ""
+        self.peer = str(peer[0]) if peer else ""
         self._proto = b"https" if transport.get_extra_info("sslcontext") else b"http"
         if front.forwarded != "off":
             self._forwarded = (
                 b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: "
-                % (self._peer.encode(), self._proto)
+                % (self.peer.encode(), self._proto)
             )
         self.deadline = time.monotonic() + front.limits.head_timeout
 
@@ -144,8 +144,7 @@ class UserConnection(RequestReader):
         relay, self._incoming = self._incoming, None
         self._partial = b""
         if relay is None:
-            relay = Relay(b"", b"", [], b"", self._peer, time.monotonic())
-            relay.user = self
+            relay = Relay(self, b"", b"", [], {})
         relay.refuse(status, message, outcome)
         if not relay.begun and relay not in self._waiting:
             self._arrived(relay)

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _STEP: Final = 64 * 1024
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """What one answer used. `measured` if both counts were in it, else `unknown`.
 
     `input_tokens` includes those that a provider read from or wrote to its prompt cache.
@@ -84,7 +84,7 @@ def usage_reader(
 # What is decoded; msgspec skips all other fields without making objects of them.
 
 
-class _Tokens(msgspec.Struct):
+class _Tokens(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     input_tokens: int | None = None
@@ -95,11 +95,11 @@ class _Tokens(msgspec.Struct):
     """The agent-chat dialect names its model here."""
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str | None = None
 
 
-class _Call(msgspec.Struct):
+class _Call(msgspec.Struct, gc=False):
     index: int | None = None
     function: _Function | None = None
     custom: _Function | None = None
@@ -107,24 +107,24 @@ class _Call(msgspec.Struct):
     name: str | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     tool_calls: list[_Call] | None = None
     function_call: _Function | None = None
     """How calls were named before there were several."""
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     message: _Message | None = None
     delta: _Message | None = None
 
 
-class _Item(msgspec.Struct):
+class _Item(msgspec.Struct, gc=False):
     type: str | None = None
     name: str | None = None
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     """A whole response or message inside an event."""
 
     model: str | None = None
@@ -132,7 +132,7 @@ class _Part(msgspec.Struct):
     output: list[_Item] | str | None = None
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     """All forms at once: no field of one has another meaning in the next.
 
     `choices` are a chat completion's or its chunk's; `output`, `response`, `item` and

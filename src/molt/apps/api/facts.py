@@ -113,4 +113,4 @@ async def assign(request: Request, _: Viewer, agent: str, subject: str) -> dict[
     if current is None:
         raise HTTPException(503, "no flags yet")
     found = explain(current, agent, subject)
-    return {"agent": agent, "subject": subject, **found._asdict()}
+    return {"agent": agent, "subject": subject, **msgspec.structs.asdict(found)}

@@ -122,14 +122,15 @@ def _answering(decide: Callable[[str | None], Assignment], as_json: bool) -> Lin
     encode = msgspec.json.Encoder().encode
 
     def json_line(subject: str) -> bytes:
-        arm, reason, bucket, _ = decide(subject or None)
-        shown = bucket if bucket >= 0 else None
-        answer = {"subject": subject, "bucket": shown, "arm": arm, "reason": reason}
+        found = decide(subject or None)
+        shown = found.bucket if found.bucket >= 0 else None
+        answer = {"subject": subject, "bucket": shown, "arm": found.arm, "reason": found.reason}
         return encode(answer) + b"\n"
 
     def text_line(subject: str) -> bytes:
-        arm, reason, bucket, _ = decide(subject or None)
-        return f"{subject}\t{bucket if bucket >= 0 else '-'}\t{arm}\t{reason}\n".encode()
+        found = decide(subject or None)
+        shown = found.bucket if found.bucket >= 0 else "-"
+        return f"{subject}\t{shown}\t{found.arm}\t{found.reason}\n".encode()
 
     return json_line if as_json else text_line
 
