@@ -5,9 +5,10 @@ STAMP := .venv/.complete
 ASSETS := src/molt/apps/console
 VENDOR := .venv/.console
 ARGS ?=
+SEEDS ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help setup console run test check lint format types layers docs bench lock clean
+.PHONY: help setup console run test check lint format types layers docs bench bench-decisions lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -57,6 +58,9 @@ docs: setup  ## check that the generated reference pages are current (UPDATE=1 r
 bench: setup  ## the gateway against nginx and no proxy, and one flag decision
 	@$(BIN)/python benchmarks/decision.py
 	@$(BIN)/python benchmarks/gateway.py $(ARGS)
+
+bench-decisions: setup  ## how often rules are wrong, how soon right; Molt's and others' (SEEDS=1000: full)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.decisions --seeds $(SEEDS) $(ARGS)
 
 lock:  ## refresh requirements.lock
 	@$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --group dev \

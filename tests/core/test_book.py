@@ -118,8 +118,8 @@ def test_money_spent_is_the_candidates():
     book.add_slot(slot(0, cost=1.5))
     book.add_slot(slot(60, cost=2.0, mode="shadow"))
     book.add_slot(slot(60, cost=9.0, arm="control"))
-    assert book.spent_since(T0) == 3.5
-    assert book.spent_since(T0 + MINUTE) == 2.0
+    assert book.spent_since(T0).cost == 3.5
+    assert book.spent_since(T0 + MINUTE).cost == 2.0
 
 
 # --- bucket sums

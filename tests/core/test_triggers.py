@@ -189,6 +189,19 @@ def test_cost_waits_for_a_projection():
     assert "no projected cost" in rule(w, "cost").reason
 
 
+def test_an_overrun_that_begins_after_cheap_days_is_found_within_hours():
+    w = world(playbook=PRICED)
+    for _ in range(3):
+        w.serve(timedelta(days=1), Load(100, cost=0.002), every=timedelta(hours=1))
+    assert rule(w, "cost").verdict == "pass"
+    hours = 0
+    while rule(w, "cost").verdict == "pass":
+        w.serve(HOUR, Load(100, cost=0.0085), every=timedelta(hours=1))
+        hours += 1
+    assert "spent in 6h on" in rule(w, "cost").reason
+    assert 3 <= hours <= 8
+
+
 def test_cost_waits_for_thirty_priced_requests():
     w = world(playbook=PRICED).serve(MINUTE, Load(600, cost=0.1))
     assert rule(w, "cost").verdict == "wait"

@@ -41,13 +41,12 @@ MOST_VIOLATIONS = 1000
 class SlotTotals:
     """One slot pooled over agents and gateways."""
 
-    __slots__ = ("cost", "errors", "over", "requests")
+    __slots__ = ("errors", "over", "requests")
 
     def __init__(self) -> None:
         self.requests = 0
         self.errors = Tally()
         self.over: dict[str, Tally] = {}
-        self.cost = 0.0
 
     def add(self, slot: Slot) -> None:
         """Add one slot of any agent."""
@@ -55,7 +54,6 @@ class SlotTotals:
         self.errors = self.errors.merged(slot.errors)
         for name, tally in slot.over.items():
             self.over[name] = self.over.get(name, Tally()).merged(tally)
-        self.cost += slot.cost
 
 
 class Counts(NamedTuple):
@@ -66,6 +64,13 @@ class Counts(NamedTuple):
     priced: int
     cost: float
     violations: int
+
+
+class Spent(NamedTuple):
+    """USD, and how many requests it is known of."""
+
+    cost: float
+    priced: int
 
 
 class Series(NamedTuple):
@@ -92,6 +97,7 @@ class Book:
         self._sums: dict[tuple[int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._tiers: dict[tuple[int, int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._agents: dict[str, dict[tuple[int, Arm, Mode], dict[str, Floats]]] = {}
+        self._paid: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._changes: dict[int, int] = defaultdict(int)
         self._derived: dict[Hashable, tuple[list[int], Any]] = {}
         self._recent: list[tuple[datetime, str, Arm, int]] = []
@@ -109,6 +115,10 @@ class Book:
         amounts = (slot.requests, slot.errors.count, slot.priced, slot.cost, slot.violations)
         for i, amount in enumerate(amounts):
             counts[i] += amount
+        if slot.key.arm == "candidate":
+            paid = self._paid[slot.key.start // 60]
+            paid[0] += slot.cost
+            paid[1] += slot.priced
         add_counts(self._latency[key], slot.latency)
         add_counts(self._statuses[key], slot.statuses)
         self.newest = max(self.newest or 0, slot.key.start)
@@ -152,6 +162,8 @@ class Book:
         for slots in self._slots.values():
             for start in [s for s in slots if s < oldest]:
                 del slots[start]
+        for minute in [m for m in self._paid if m < oldest // 60]:
+            del self._paid[minute]
         self._recent = [row for row in self._recent if row[0] >= now - self._timed[row[1]]]
 
     # --- reading
@@ -259,16 +271,11 @@ class Book:
             if start > oldest
         )
 
-    def spent_since(self, since: datetime) -> float:
-        """USD the candidate has cost in slots that start at `since` or later."""
-        oldest = since.timestamp()
-        return sum(
-            totals.cost
-            for (_, arm, _), slots in self._slots.items()
-            if arm == "candidate"
-            for start, totals in slots.items()
-            if start >= oldest
-        )
+    def spent_since(self, since: datetime) -> Spent:
+        """What the candidate has cost, live and in shadow, from the minute of `since` on."""
+        oldest = int(since.timestamp()) // 60
+        rows = [paid for minute, paid in self._paid.items() if minute >= oldest]
+        return Spent(sum(row[0] for row in rows), int(sum(row[1] for row in rows)))
 
     def outcomes_since(self, kind: str, since: datetime, arm: Arm | None = None) -> int:
         """How many outcomes of `kind` happened at `since` or later."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from molt.core import agreement
 from molt.core.assignment import CANDIDATE, CONTROL
-from molt.core.comparisons import compare, exposures, settled, strata, stratum
+from molt.core.comparisons import before, compare, exposures, settled, strata, stratum
 from molt.core.events import Ruling, Verdict
 from molt.core.evidence import (
     COST,
@@ -47,6 +47,7 @@ from molt.core.stats import (
     ratio,
     srm,
 )
+from molt.core.stats.inferiority import HARM_TAU, MIN_COMPARED, inferiority
 
 
 def rule_all(scene: Scene) -> list[Ruling]:
@@ -197,9 +198,6 @@ def _latency_stable(scene: Scene, gate: LatencyStableGate) -> list[Ruling]:
     return [_one_sided(name, e.below_upper, e.outside, d.estimate, gate.alpha, shown, numbers)]
 
 
-MIN_COMPARED: Final = 30
-"""Requests of each arm: a margin read from a histogram of less is noise."""
-
 SMALLEST_MARGIN: Final = 0.02
 """Of the share slower than the median: where the median lies in a gap, +10% moves nothing."""
 
@@ -277,52 +275,33 @@ def _no_degradation(scene: Scene, gate: NoDegradationGate) -> list[Ruling]:
     return [_not_inferior(scene, gate, name) for name in gate.metrics]
 
 
-HARM_TAU: Final = 0.10
-"""The harm, relative to control's mean, that failing is tuned to find."""
-
-
 def _not_inferior(scene: Scene, gate: NoDegradationGate, name: str) -> Ruling:
     """Fail on proven harm (alpha shared by all metrics), pass when harm beyond the margin is refuted."""
     metric, ruling = scene.playbook.metrics[name], f"no_degradation:{name}"
     title, margin = metric.title or name, step_margin(scene, gate, metric)
-    d = compare(scene, metric)
-    if d is None or d.control == 0 or d.control_n < MIN_COMPARED:
+    found = inferiority(
+        strata(scene, metric),
+        margin=margin,
+        higher_is_better=metric.better == "higher",
+        binary=metric.binary,
+        pre=before(scene, metric),
+    )
+    if found is None:
         return Ruling(ruling, "wait", f"{title}: too few outcomes on both arms yet")
-    sign = -1.0 if metric.better == "higher" else 1.0
-    mean, harm = abs(d.control), sign * d.estimate
-    numbers = _difference_numbers(d, HARM_TAU * mean) | {
+    d = found.difference
+    numbers = _difference_numbers(d, HARM_TAU * abs(d.control)) | {
         "margin": margin,
-        "log_e_harm": _harm(scene, metric, sign, mean, d),
-        "log_e_within": evalue.log_e(-harm, d.variance, margin * mean, edge=-margin * mean),
+        "log_e_harm": found.log_e_harm,
+        "log_e_within": found.log_e_within,
     }
     shown = f"{title}: {d.candidate:.4g} against {d.control:.4g} (margin {show_fraction(margin)})"
-    if numbers["log_e_harm"] >= math.log(len(gate.metrics) / gate.alpha_fail):
+    if found.log_e_harm >= math.log(len(gate.metrics) / gate.alpha_fail):
         return Ruling(ruling, "fail", f"{shown}; worse than control", numbers)
-    if numbers["log_e_within"] >= -math.log(gate.alpha_pass):
+    if found.log_e_within >= -math.log(gate.alpha_pass):
         if novel := _novel(scene, metric, margin):
             return Ruling(ruling, "wait", f"{shown}; not worse, {novel}", numbers)
         return Ruling(ruling, "pass", f"{shown}; not worse", numbers)
     return Ruling(ruling, "wait", f"{shown}; not proven yet", numbers)
-
-
-def _harm(
-    scene: Scene, metric: Metric, sign: float, mean: float, whole_d: ratio.Difference
-) -> float:
-    """log E of harm above zero: from the start, averaged with restarts at every later epoch.
-
-    The normal approximation needs some units on each arm; an epoch that has just begun says nothing.
-    """
-    tau = HARM_TAU * mean
-    later = ratio.restarts(strata(scene, metric), binary=metric.binary)
-    return evalue.averaged(
-        _log_e_of_harm(whole_d, sign, tau), [_log_e_of_harm(d, sign, tau) for d in later]
-    )
-
-
-def _log_e_of_harm(d: ratio.Difference | None, sign: float, tau: float) -> float:
-    if d is None or min(d.candidate_n, d.control_n) < MIN_COMPARED:
-        return 0.0
-    return evalue.log_e(sign * d.estimate, d.variance, tau)
 
 
 def _stable(scene: Scene, gate: StableGate) -> list[Ruling]:

@@ -18,6 +18,7 @@ from molt.core.phrases import headline, sentence
 from molt.core.playbook import Gate, Metric, NoDegradationGate, StableGate, UnchangedGate
 from molt.core.scene import Scene
 from molt.core.stats import evalue, exposure, srm
+from molt.core.stats.inferiority import HARM_TAU, MIN_COMPARED
 from molt.core.stats.ratio import Difference, Stratum, difference
 
 ALPHA: Final = 0.05
@@ -47,7 +48,7 @@ def report(scene: Scene) -> Report:
 def _row(scene: Scene, name: str, metric: Metric, hours: float) -> MetricReport:
     gate = _gate_about(scene, name)
     d = compare(scene, metric)
-    enough = d is not None and min(d.candidate_n, d.control_n) >= gates.MIN_COMPARED
+    enough = d is not None and min(d.candidate_n, d.control_n) >= MIN_COMPARED
     margin = _margin(scene, metric, gate)
     ruling = _ruling(scene, name, gate)
     late = settled(scene, metric)
@@ -77,7 +78,7 @@ def _by_agent(scene: Scene, metric: Metric) -> dict[str, Effect]:
     for agent in scene.book.agents():
         rows = strata(scene, metric, agent=agent)
         d = difference(rows, binary=metric.binary)
-        if d is not None and min(d.candidate_n, d.control_n) >= gates.MIN_COMPARED:
+        if d is not None and min(d.candidate_n, d.control_n) >= MIN_COMPARED:
             effects[agent or "unnamed"] = _effect(metric, d, rows)
     return effects
 
@@ -85,7 +86,7 @@ def _by_agent(scene: Scene, metric: Metric) -> dict[str, Effect]:
 def _effect(metric: Metric, d: Difference, rows: Sequence[Stratum] = ()) -> Effect:
     """The difference with its interval; for counted events by the exact ratio of rates."""
     mean = abs(d.control)
-    low, high = evalue.interval(d.estimate, d.variance, gates.HARM_TAU * mean, ALPHA)
+    low, high = evalue.interval(d.estimate, d.variance, HARM_TAU * mean, ALPHA)
     if metric.kind == COUNT and rows and mean:
         ratios = exposure.ratio_interval(exposures(rows), ALPHA)
         low, high = mean * (ratios.low - 1), mean * (ratios.high - 1)

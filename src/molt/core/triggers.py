@@ -153,15 +153,18 @@ def _over_epochs(scene: Scene, arm: Arm, column: str, epochs: range | None = Non
 
 
 def _cost(scene: Scene, t: CostTrigger) -> Ruling:
-    """Engine B on the log ratio to the projection, and the hard cap, which needs no statistics."""
+    """The hard cap; the plain reading over some hours; and engine B on the log ratio, which is sooner
+    where costs are even."""
     cap = scene.playbook.cost.spend_cap_per_day
-    spent = scene.book.spent_since(scene.now - timedelta(days=1))
+    spent = scene.book.spent_since(scene.now - timedelta(days=1)).cost
     if cap is not None and spent >= cap:
         text = f"${spent:.2f} spent in 24 h, the cap is ${cap:g}"
         return Ruling("cost", "fail", text, {"spent": spent, "cap": cap})
     projected = scene.rollout.projected_cost
     if projected is None:
         return Ruling("cost", "wait", "no projected cost yet", {"spent": spent})
+    if plain := _overspent(scene, t, projected):
+        return plain
     # Alpha is shared by two views: all that counts, and the present step alone, so that what was
     # cheap for weeks does not hide what is expensive now.
     views = [scene.window_epochs, range(scene.rollout.epoch, scene.rollout.epoch + 1)]
@@ -177,6 +180,35 @@ def _cost(scene: Scene, t: CostTrigger) -> Ruling:
     )
     fires = worst.log_e >= math.log(len(views) / t.alpha)
     return Ruling("cost", "fail" if fires else "pass", text, numbers)
+
+
+RECENTLY: Final = (
+    (timedelta(hours=1), 500),
+    (timedelta(hours=6), 300),
+    (timedelta(hours=24), 100),
+)
+"""Spans that spending is looked at over, each with the priced requests that it must hold."""
+
+
+def _overspent(scene: Scene, t: CostTrigger, projected: float) -> Ruling | None:
+    """The plain reading of "more than X times projected", over spans with enough requests.
+
+    A heavy tail hides a lasting overrun from the evidence for days; the money is spent all the same.
+    """
+    for span, enough in RECENTLY:
+        since = scene.now - span
+        if scene.rollout.window_since is not None:
+            since = max(since, scene.rollout.window_since)
+        cost, priced = scene.book.spent_since(since)
+        if priced >= enough and cost > t.above * projected * priced:
+            ratio = cost / (projected * priced)
+            numbers = {"ratio": ratio, "requests": priced, "projected": projected, "spent": cost}
+            text = (
+                f"${cost:.2f} spent in {show_duration(span)} on {priced} requests, {ratio:.2f}x "
+                f"projected, limit {t.above:g}x"
+            )
+            return Ruling("cost", "fail", text, numbers | {"limit": t.above})
+    return None
 
 
 def _overrun(scene: Scene, t: CostTrigger, projected: float, epochs: range) -> cost.Overrun | None:

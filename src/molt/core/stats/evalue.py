@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 
 from molt.core.stats.special import LN2, erfcx, log_ndtr, root
 
+_SQRT_2_PI: Final = math.sqrt(2 * math.pi)
+
 PLANNED_RESTARTS: Final = 8
 """Restarts that get equal weights unless the caller knows its plan: one per step after the first."""
 
@@ -51,12 +53,17 @@ def boundary(r: float, log_threshold: float) -> float:
 
     Decreases to a minimum and then grows like sqrt(log r): the price of looking for ever.
     """
-    scale = math.sqrt(r / (1 + r))
-    low = -1.0
-    while _log_e(low, r) > log_threshold:
-        low *= 2
-    high = math.sqrt(2 * max(0.0, log_threshold + 0.5 * math.log1p(r))) + 1.0
-    return root(lambda x: _log_e(x, r) - log_threshold, low, high) / scale
+    # x^2 / 2 + log Phi(x) = target rises with x and is convex below its asymptote x^2 / 2.
+    target = log_threshold + 0.5 * math.log1p(r) - LN2
+    x = math.sqrt(2.0 * target + 1.0) if target > 0 else 0.0
+    for _ in range(100):
+        log_phi = log_ndtr(x)
+        slope = x + math.exp(-0.5 * x * x - log_phi) / _SQRT_2_PI
+        step = (0.5 * x * x + log_phi - target) / slope
+        x -= step
+        if abs(step) <= 1e-14 * max(1.0, abs(x)):
+            break
+    return x * math.sqrt((1 + r) / r)
 
 
 def interval(estimate: float, variance: float, tau: float, alpha: float = 0.05) -> Interval:

@@ -1,0 +1,245 @@
+"""The decision benchmark: how often rules are wrong and how soon they are right, Molt's and others'.
+
+Runs of one seed are kept in a file, so that an interrupted benchmark goes on where it was; a change
+of the deciding code begins anew.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+import timeit
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from benchmarks.rules import climbs, costs, one_decision, slots
+
+from molt.core.stats.wilson import wilson
+
+ROOT: Final = Path(__file__).parent.parent
+KEPT: Final = ROOT / "build" / "bench-decisions.jsonl"
+
+Run = dict[str, Any]
+
+
+def _weeks(**world: Any) -> Callable[[int], Run]:
+    return lambda seed: dict(slots.false_alarms(slots.World(**world), seed))
+
+
+def _found(**world: Any) -> Callable[[int], Run]:
+    return lambda seed: dict(slots.minutes_to_find(slots.World(**world), seed))
+
+
+def _slow_weeks(**world: Any) -> Callable[[int], Run]:
+    return lambda seed: dict(slots.false_alarms(slots.World(**world), seed, minutes=10))
+
+
+def _climb(**world: Any) -> Callable[[int], Run]:
+    def run(seed: int) -> Run:
+        w = climbs.World(**world)
+        return {"Molt": climbs.molt(w, seed)._asdict()} | {
+            name: course._asdict() for name, course in climbs.others(w, seed).items()
+        }
+
+    return run
+
+
+RATES: Final = (0.6, 6, 20, 60, 600)
+WEEKS: Final[dict[str, Callable[[int], Run]]] = {
+    **{f"1% errors, {r:g}/min": _weeks(per_minute=r) for r in RATES},
+    **{f"2% errors, {r:g}/min": _weeks(per_minute=r, background=0.02) for r in RATES},
+    **{f"4% errors, {r:g}/min": _weeks(per_minute=r, background=0.04) for r in RATES},
+    **{
+        f"1% errors, 30 s outage a day, {r:g}/min": _weeks(per_minute=r, outage=True) for r in RATES
+    },
+    **{
+        f"2% errors, 30 s outage a day, {r:g}/min": _weeks(
+            per_minute=r, background=0.02, outage=True
+        )
+        for r in RATES
+    },
+    "2% errors, each retried twice, 60/min": _weeks(per_minute=60, background=0.01, retries=2),
+    **{
+        f"4% slower than 5 s (D 10 min), {r:g}/min": _slow_weeks(per_minute=r, background=0.04)
+        for r in (6, 60, 600)
+    },
+}
+FINDS: Final[dict[str, Callable[[int], Run]]] = {
+    "20% errors, 6/min": _found(per_minute=6, onset=0.2),
+    "dead agent, 0.6/min": _found(per_minute=0.6, onset=1.0),
+    "10% errors, 6/min": _found(per_minute=6, onset=0.1),
+    "10% errors, 60/min": _found(per_minute=60, onset=0.1),
+    "8% errors, 600/min": _found(per_minute=600, onset=0.08),
+}
+CLIMBS: Final[dict[str, Callable[[int], Run]]] = {
+    "healthy, 50,000 users": _climb(users=50_000, attempts=2.0),
+    "healthy, 5,000 users": _climb(users=5_000),
+    "10% weekend dip, 50,000 users": _climb(users=50_000, attempts=2.0, weekend=0.9),
+    "10% weekend dip, 5,000 users": _climb(users=5_000, weekend=0.9),
+    "at the harm margin, 50,000 users": _climb(users=50_000, attempts=2.0, at_margin=True),
+    "-5% on one metric, 5,000 users": _climb(users=5_000, lift=-0.05),
+    "-5%, 50,000 users": _climb(users=50_000, attempts=2.0, lift=-0.05, every_metric=True),
+    "-10%, 50,000 users": _climb(users=50_000, attempts=2.0, lift=-0.10, every_metric=True),
+    "-20%, 50,000 users": _climb(users=50_000, attempts=2.0, lift=-0.20, every_metric=True),
+}
+COSTS: Final[dict[str, Callable[[int], Run]]] = {
+    name: (lambda seed, world=world: dict(costs.day(world, seed)))
+    for name, world in costs.WORLDS.items()
+}
+GROUPS: Final = {"weeks": WEEKS, "finds": FINDS, "climbs": CLIMBS, "costs": COSTS}
+
+
+# --- running
+
+
+def _code() -> str:
+    """A fingerprint of the code that decides, and of what generates."""
+    digest = hashlib.sha256()
+    for folder in ("src/molt/core", "benchmarks/rules"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    digest.update(Path(__file__).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _one(group: str, world: str, seed: int) -> Run:
+    return GROUPS[group][world](seed)
+
+
+def _kept(code: str) -> dict[tuple[str, str, int], Run]:
+    if not KEPT.exists():
+        return {}
+    rows = map(json.loads, KEPT.read_text(encoding="utf-8").splitlines())
+    return {(r["group"], r["world"], r["seed"]): r["run"] for r in rows if r["code"] == code}
+
+
+def run_all(
+    groups: Sequence[str], seeds: Sequence[int], jobs: int
+) -> dict[str, dict[str, list[Run]]]:
+    """Every run of these groups and seeds, those that are kept included."""
+    code = _code()
+    kept = _kept(code)
+    wanted = [(g, w, s) for g in groups for w in GROUPS[g] for s in seeds]
+    todo = [key for key in wanted if key not in kept]
+    KEPT.parent.mkdir(exist_ok=True)
+    with KEPT.open("a", encoding="utf-8") as file, ProcessPoolExecutor(jobs) as pool:
+        pending = {pool.submit(_one, *key): key for key in todo}
+        try:
+            for done, future in enumerate(as_completed(pending), start=1):
+                group, world, seed = pending[future]
+                kept[group, world, seed] = future.result()
+                row = {"code": code, "group": group, "world": world, "seed": seed}
+                file.write(json.dumps(row | {"run": future.result()}) + "\n")
+                file.flush()
+                _progress(done, len(todo))
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            print("\ninterrupted; what is done is kept", file=sys.stderr)
+    found: dict[str, dict[str, list[Run]]] = {}
+    for g, w, s in wanted:
+        if (g, w, s) in kept:
+            found.setdefault(g, {}).setdefault(w, []).append(kept[g, w, s])
+    return found
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total} runs", end="" if done < total else "\n", file=sys.stderr)
+
+
+# --- tables
+
+
+def _share(hits: int, n: int) -> str:
+    low, high = wilson(hits, n)
+    return f"{100 * hits / n:.1f}% ({100 * low:.1f}-{100 * high:.1f})"
+
+
+def _middle(values: Sequence[float], q: float) -> str:
+    found = sorted(values)[min(len(values) - 1, math.ceil(q * len(values)) - 1)]
+    return f"{found:.0f}" if found < math.inf else "never"
+
+
+def tables(found: dict[str, dict[str, list[Run]]]) -> Iterator[str]:
+    """The tables as Markdown lines."""
+    if weeks := found.get("weeks"):
+        yield from _table("Rolled back within a week, although the rate is below 5%", weeks, _hits)
+    if finds := found.get("finds"):
+        title = "Minutes from the onset to the rollback: median, nine of ten (0: before it)"
+        yield from _table(title, finds, _minutes)
+    if runs := found.get("climbs"):
+        for title, cell in (
+            ("Rolled back", _verdict("rolled_back")),
+            ("Promoted to 100%", _verdict("promoted")),
+            ("Hours to the rollback, median", _hours),
+            ("Orders lost before the decision, mean (first metric)", _lost),
+        ):
+            yield from _table(title, runs, cell)
+    if runs := found.get("costs"):
+        yield from _table("Cost: paused within the day", runs, _hits)
+
+
+def _table(
+    title: str, runs: dict[str, list[Run]], cell: Callable[[list[Any]], str]
+) -> Iterator[str]:
+    rules = list(next(iter(runs.values()))[0])
+    yield f"### {title}"
+    yield ""
+    yield f"| world | {' | '.join(rules)} | seeds |"
+    yield f"| --- |{' --- |' * (len(rules) + 1)}"
+    for world, rows in runs.items():
+        cells = [cell([row[rule] for row in rows]) for rule in rules]
+        yield f"| {world} | {' | '.join(cells)} | {len(rows)} |"
+    yield ""
+
+
+def _hits(values: list[Any]) -> str:
+    return _share(sum(values), len(values))
+
+
+def _minutes(values: list[Any]) -> str:
+    return f"{_middle(values, 0.5)}, {_middle(values, 0.9)}"
+
+
+def _verdict(wanted: str) -> Callable[[list[Any]], str]:
+    return lambda values: _share(sum(v["verdict"] == wanted for v in values), len(values))
+
+
+def _hours(values: list[Any]) -> str:
+    hours = [v["hours"] if v["verdict"] == "rolled_back" else math.inf for v in values]
+    return _middle(hours, 0.5)
+
+
+def _lost(values: list[Any]) -> str:
+    return f"{np.mean([v['lost'] for v in values]):,.0f}"
+
+
+def main() -> None:
+    """Run what is missing and print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", nargs="*", choices=list(GROUPS), default=list(GROUPS))
+    given = parser.parse_args()
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    found = run_all(given.only, seeds, given.jobs)
+    print(f"seeds {seeds.start} to {seeds.stop - 1}, code {_code()}\n")
+    print("\n".join(tables(found)))
+    look = one_decision.scene()
+    cold = min(
+        timeit.repeat(
+            lambda: one_decision.decide_fresh(look), number=1, repeat=100, timer=time.process_time
+        )
+    )
+    print(f"one decision, 10 metrics x 12 strata, after new evidence: {1000 * cold:.2f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The field's rules beside Molt's, scored on the same generated evidence."""
