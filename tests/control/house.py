@@ -163,7 +163,7 @@ class House:
     async def begin(self, rollout_id: str = "r1", playbook: Playbook | None = None) -> Rollout:
         """Start a rollout."""
         return await self.controller.begin(
-            playbook or self.playbook, rollout_id=rollout_id, salts=("salt", "other"), by="ann"
+            playbook or self.playbook, rollout_id=rollout_id, salts=("salt", "other"), by="eve"
         )
 
     # --- reading

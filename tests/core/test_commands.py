@@ -10,6 +10,7 @@ from molt.core import commands, gates
 from molt.core.errors import Refused
 from molt.core.events import (
     Aborted,
+    ApprovalAsked,
     Approved,
     CandidateChanged,
     Completed,
@@ -64,12 +65,18 @@ def one_epoch_one_stay(w: World) -> bool:
     return all(b > a for a, b in pairwise(epochs))
 
 
+def alone(command):
+    """The command in an installation of one person."""
+    return lambda scene, **more: command(scene._replace(four_eyes=False), **more)
+
+
 # --- approve
 
 
 def test_an_approval_is_taken_when_all_else_has_passed():
     w = world("progressive").serve(2 * HOUR, HEALTHY, HEALTHY)
-    (approved,) = w.do(commands.approve, reason="numbers look right")
+    asked, approved = w.do(commands.approve, reason="numbers look right")
+    assert isinstance(asked, ApprovalAsked)
     assert isinstance(approved, Approved)
     assert (approved.by, approved.reason) == ("ann", "numbers look right")
     assert approved.playbook_hash == LADDER.hash()
@@ -138,7 +145,7 @@ def test_after_the_question_a_person_with_a_reason_may_go_on():
     assert any(isinstance(e, QuestionAsked) for e in w.decide())
     with pytest.raises(Refused, match="needs a reason"):
         w.do(commands.promote, reason="")
-    (entered,) = w.do(commands.promote, reason="nobody is here in winter")
+    (entered,) = w.do(alone(commands.promote), reason="nobody is here in winter")
     assert isinstance(entered, StepEntered)
     assert {r.verdict for r in entered.rulings} == {"pass", "wait"}
     assert entered.reason == "nobody is here in winter"

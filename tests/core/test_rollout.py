@@ -14,6 +14,7 @@ from molt.core.events import (
     AlarmRaised,
     AnomalySeen,
     AnyEvent,
+    ApprovalAsked,
     Approved,
     BoundsChanged,
     CandidateChanged,
@@ -60,6 +61,15 @@ FACTS: dict[type[Event], AnyEvent] = {
     StepEntered: StepEntered(at=T0, phase="canary", step=0, share=5, epoch=9),
     Completed: Completed(at=T0),
     RulingsChanged: RulingsChanged(at=T0, rulings=(RULING,)),
+    ApprovalAsked: ApprovalAsked(
+        at=T0,
+        phase="canary",
+        step=0,
+        epoch=1,
+        playbook_hash="abc",
+        digest="d",
+        expires_at=T0 + HOUR,
+    ),
     Approved: Approved(at=T0, phase="canary", step=0, epoch=1, playbook_hash="abc"),
     QuestionAsked: QuestionAsked(at=T0, rulings=()),
     CandidateChanged: CandidateChanged(at=T0, epoch=9, version="v2"),
@@ -167,12 +177,14 @@ def test_a_step_begins_an_epoch_and_a_hold():
 
 
 def test_a_step_clears_approval_rulings_and_halt():
-    rollout = replay([*CANARY, FACTS[Approved], FACTS[RulingsChanged], FACTS[QuestionAsked]])
+    asked = [FACTS[ApprovalAsked], FACTS[Approved]]
+    rollout = replay([*CANARY, *asked, FACTS[RulingsChanged], FACTS[QuestionAsked]])
+    assert rollout.asked
     assert rollout.approved
     assert rollout.rulings
     assert rollout.halt
     after = evolve(rollout, entered("progressive", 0, 10, 3))
-    assert (after.approved, after.rulings, after.halt) == (None, (), None)
+    assert (after.asked, after.approved, after.rulings, after.halt) == (None, None, (), None)
 
 
 def test_climbing_keeps_the_window_that_triggers_look_at():

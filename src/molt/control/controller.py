@@ -71,9 +71,11 @@ class Controller:
         notifier: Notifier,
         hash_subject: Callable[[str], str],
         ttl_seconds: float = 600.0,
+        four_eyes: bool = True,
     ) -> None:
         self.clock = clock
         self.operator = operator
+        self.four_eyes = four_eyes
         self.desks: dict[str, Desk] = {}
         self.store_problem: str | None = None
         self.unknown_subjects = 0
@@ -346,7 +348,8 @@ class Controller:
                     f"The rollout has changed since version {expected_version}: "
                     f"{', '.join(since)}. Look again, then repeat the command"
                 )
-            events = command(desk.scene(self.clock.now()))
+            scene = desk.scene(self.clock.now())._replace(four_eyes=self.four_eyes)
+            events = command(scene)
             if any(isinstance(e, Resumed) for e in events):
                 events = [*self._enable_again(desk), *events]
             await self._write(desk, events)

@@ -4,6 +4,7 @@ from molt.control.desk import Desk
 from molt.core.events import (
     AlarmRaised,
     AnyEvent,
+    ApprovalAsked,
     Completed,
     Halved,
     IncidentOpened,
@@ -22,6 +23,11 @@ def notice_of(desk: Desk, event: AnyEvent) -> Notice | None:
         case IncidentOpened() if event.action in ("pause", "review"):
             title = f"{name}: {event.trigger} asks for {event.action}"
             return Notice("warning", title, event.reason, event.incident)
+        case ApprovalAsked():
+            title = (
+                f"{name}: an approval is asked to leave {event.phase} at {desk.rollout.share:g}%"
+            )
+            return Notice("warning", title, f"{event.by}: {event.reason}", f"{desk.id}-approval")
         case QuestionAsked():
             return Notice("warning", f"{name}: a question", event.reason, f"{desk.id}-question")
         case AlarmRaised():

@@ -7,7 +7,7 @@ import msgspec
 
 from molt.control.desk import Desk
 from molt.control.forecast import missing
-from molt.core import gates, triggers
+from molt.core import approvals, gates, triggers
 from molt.core.assignment import CANDIDATE, CONTROL, Arm
 from molt.core.events import Ruling
 from molt.core.evidence import GATEWAY_COLUMNS, LIVE, SHADOW, Mode
@@ -44,6 +44,7 @@ def state(desk: Desk, now: datetime, availability: float | None = None) -> dict[
         "halt": msgspec.to_builtins(rollout.halt),
         "approved_by": rollout.approved.by if rollout.approved else None,
         "gates": [_ruling(r) | {"missing": missing(scene, r) if active else None} for r in rulings],
+        "approval": approval(scene),
         "triggers": [_ruling(t.ruling) | {"action": t.action} for t in watched],
         "next": following(scene) if active else None,
         "alarms": rollout.alarms,
@@ -62,6 +63,23 @@ def data_until(desk: Desk, now: datetime) -> datetime | None:
     if newest is None:
         return None
     return min(now, datetime.fromtimestamp(newest + desk.book.slot_seconds, UTC))
+
+
+def approval(scene: Scene) -> dict[str, Any] | None:
+    """The open request for an approval: what it is about, until when, and who may not give it."""
+    ask = approvals.asked(scene)
+    if ask is None or approvals.approved(scene):
+        return None
+    return {
+        "asked_by": ask.by,
+        "asked_at": ask.at,
+        "reason": ask.reason,
+        "beyond": ask.beyond,
+        "digest": ask.digest,
+        "expires_at": ask.expires_at,
+        "not_by": approvals.askers(scene.rollout, ask),
+        "evidence": [_ruling(r) for r in ask.rulings],
+    }
 
 
 def _ruling(ruling: Ruling) -> dict[str, Any]:

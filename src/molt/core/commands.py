@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from molt.core import gates
+from molt.core import approvals, gates
 from molt.core.compare import KINDS, family
 from molt.core.decide import advance, enter, incident_id
 from molt.core.errors import Refused
 from molt.core.events import (
     Aborted,
     AnyEvent,
-    Approved,
+    ApprovalAsked,
     CandidateChanged,
     DifferenceRuled,
     IncidentClosed,
@@ -29,11 +29,34 @@ from molt.core.rollout import ACTIVE, WATCHED, Incident, Phase
 from molt.core.scene import Scene
 
 
-def approve(scene: Scene, by: str, reason: str) -> list[AnyEvent]:
-    """Approve leaving the present step; taken only when its hold is over and all else has passed."""
+def approve(scene: Scene, by: str, reason: str, digest: str | None = None) -> list[AnyEvent]:
+    """Approve leaving the present step; taken only when its hold is over and all else has passed.
+
+    It answers the open request, which names the evidence; with `digest`, only the request that the
+    person saw. Nobody approves what they asked for. A request to go on past waiting gates is carried
+    out at once.
+    """
     _need_phase(scene, ACTIVE, "approve")
-    if not any(gate.kind == "approval" for gate in scene.step.gates):
+    ask = approvals.asked(scene)
+    if digest and (ask is None or ask.digest != digest):
+        raise Refused(
+            "What you saw is not what is asked now: the request has expired, or there is newer "
+            "evidence. Look again, then approve"
+        )
+    if ask and ask.beyond:
+        return _go_beyond(scene, ask, by, reason)
+    if approvals.gate_of(scene) is None:
         raise Refused(f"{_place(scene)} has no approval gate; nothing to approve")
+    rulings = _ready_for_approval(scene)
+    asked: list[AnyEvent] = []
+    if ask is None:
+        ask = approvals.request(scene, rulings, by="molt", reason="all other gates have passed")
+        asked = [ask]
+    return [*asked, approvals.answer(scene, ask, rulings, by=by, reason=reason)]
+
+
+def _ready_for_approval(scene: Scene) -> list[Ruling]:
+    """The rulings, when the approval is all that is missing. Raises `Refused`."""
     rulings = gates.rule_all(scene)
     _need_hold(scene, "approve")
     missing = [r for r in rulings if r.name != "approval" and r.verdict != "pass"]
@@ -42,19 +65,29 @@ def approve(scene: Scene, by: str, reason: str) -> list[AnyEvent]:
             "An approval is taken only when all other gates have passed. "
             f"Still open: {_list(missing)}"
         )
-    rollout = scene.rollout
-    return [
-        Approved(
-            at=scene.now,
-            by=by,
-            reason=reason,
-            phase=rollout.plan_phase,
-            step=rollout.step,
-            epoch=rollout.epoch,
-            playbook_hash=rollout.playbook_hash,
-            rulings=tuple(rulings),
-        )
-    ]
+    return rulings
+
+
+def ask_approval(scene: Scene, by: str, reason: str) -> list[AnyEvent]:
+    """Ask for an approval in one's own name; then somebody else must give it."""
+    _need_phase(scene, ACTIVE, "ask for an approval")
+    if approvals.gate_of(scene) is None:
+        raise Refused(f"{_place(scene)} has no approval gate; nothing to ask for")
+    rulings = _ready_for_approval(scene)
+    return [approvals.request(scene, rulings, by=by, reason=reason)]
+
+
+def _go_beyond(scene: Scene, ask: ApprovalAsked, by: str, reason: str) -> list[AnyEvent]:
+    """A second person agrees to go on past gates that wait; a failed one is never passed."""
+    rulings = gates.rule_all(scene)
+    blocking = [r for r in rulings if r.verdict == "fail" or (r.verdict, r.name) == _BOUNDED]
+    if blocking:
+        raise Refused(f"Gates of {_place(scene)} have not passed: {_list(blocking)}")
+    approval = approvals.answer(scene, ask, rulings, by=by, reason=reason)
+    return [approval, advance(scene, rulings, by=ask.by, reason=ask.reason)]
+
+
+_BOUNDED = ("wait", "bounds")
 
 
 def promote(scene: Scene, by: str, reason: str) -> list[AnyEvent]:
@@ -62,7 +95,7 @@ def promote(scene: Scene, by: str, reason: str) -> list[AnyEvent]:
 
     Gates must have passed; once Molt has asked what to do about gates that wait, a person with a
     reason may go on past those, never past a failed gate, a missing approval or the operator's
-    flags.
+    flags. Going past those takes a second person: it asks for their approval.
     """
     _need_phase(scene, ACTIVE, "promote")
     rollout = scene.rollout
@@ -81,6 +114,8 @@ def promote(scene: Scene, by: str, reason: str) -> list[AnyEvent]:
         raise Refused(f"Gates of {_place(scene)} have not passed: {_list(blocking)}")
     if any(r.verdict == "wait" for r in rulings) and not reason:
         raise Refused("Going on past gates that still wait needs a reason: --reason TEXT")
+    if any(r.verdict == "wait" for r in rulings) and scene.four_eyes:
+        return [approvals.request(scene, rulings, by=by, reason=reason, beyond=True)]
     return [advance(scene, rulings, by=by, reason=reason or "promoted by a person")]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from molt.core import gates, triggers
+from molt.core import approvals, gates, triggers
 from molt.core.assignment import CONTROL
 from molt.core.events import (
     AlarmCleared,
@@ -149,7 +149,18 @@ def _climb(scene: Scene) -> list[AnyEvent]:
         if scene.held >= _due(scene):
             return [advance(scene, rulings)]
         return _changed(scene, rulings)
-    return [*_changed(scene, rulings), *_question(scene, rulings)]
+    return [
+        *_changed(scene, rulings),
+        *_question(scene, rulings),
+        *_ask_approval(scene, rulings),
+    ]
+
+
+def _ask_approval(scene: Scene, rulings: Sequence[Ruling]) -> list[AnyEvent]:
+    """Ask for the approval once it is all that is missing; again when nobody answered in time."""
+    if [r.name for r in rulings if r.verdict != "pass"] != ["approval"] or approvals.asked(scene):
+        return []
+    return [approvals.request(scene, rulings, by="molt", reason="all other gates have passed")]
 
 
 def _question(scene: Scene, rulings: Sequence[Ruling]) -> list[AnyEvent]:
@@ -165,7 +176,7 @@ def _question(scene: Scene, rulings: Sequence[Ruling]) -> list[AnyEvent]:
 
 def _due(scene: Scene) -> timedelta:
     """When the step may be left: at its planned pace, or at its hold once a person approved."""
-    return scene.step.hold if scene.rollout.approved else scene.step.pace
+    return scene.step.hold if approvals.approved(scene) else scene.step.pace
 
 
 def _ask(scene: Scene, rulings: Sequence[Ruling], why: str) -> QuestionAsked:

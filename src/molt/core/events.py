@@ -68,14 +68,39 @@ class RulingsChanged(Event, frozen=True, kw_only=True):
     rulings: tuple[Ruling, ...]
 
 
+class ApprovalAsked(Event, frozen=True, kw_only=True):
+    """Somebody asked to leave this step: a person, or Molt once all other gates had passed.
+
+    `digest` stands for the step, the plan and these rulings; an approval answers exactly that, until
+    `expires_at`. `beyond` asks to go on past gates that still wait.
+    """
+
+    phase: str
+    step: int
+    epoch: int
+    playbook_hash: str
+    digest: str
+    expires_at: datetime
+    beyond: bool = False
+    rulings: tuple[Ruling, ...] = ()
+
+
 class Approved(Event, frozen=True, kw_only=True):
-    """A person approved leaving this step, seeing these rulings."""
+    """A person approved leaving this step, seeing these rulings.
+
+    `four_eyes` is false when it came from one who had asked for it, in an installation that allows
+    this.
+    """
 
     phase: str
     step: int
     epoch: int
     playbook_hash: str
     rulings: tuple[Ruling, ...] = ()
+    digest: str = ""
+    asked_by: str = "molt"
+    expires_at: datetime | None = None
+    four_eyes: bool = True
 
 
 class QuestionAsked(Event, frozen=True, kw_only=True):
@@ -228,6 +253,7 @@ AnyEvent = (
     | StepEntered
     | Completed
     | RulingsChanged
+    | ApprovalAsked
     | Approved
     | QuestionAsked
     | CandidateChanged

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from molt.core import agreement
+from molt.core import agreement, approvals
 from molt.core.assignment import CANDIDATE, CONTROL
 from molt.core.comparisons import before, compare, exposures, settled, strata, stratum
 from molt.core.events import Ruling, Verdict
@@ -431,7 +431,7 @@ MIN_PRICED: Final = 100
 
 
 def _approval(scene: Scene, _: ApprovalGate) -> list[Ruling]:
-    approved = scene.rollout.approved
+    approved = approvals.approved(scene)
     if approved is None:
         return [Ruling("approval", "wait", "a person must approve: molt approve")]
     return [Ruling("approval", "pass", f"approved by {approved.by}: {approved.reason}")]

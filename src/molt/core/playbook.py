@@ -263,6 +263,10 @@ class ApprovalGate(Gate):
     """A person says yes; taken only when all other gates of the step have passed."""
 
     kind: Literal["approval"]
+    expires: Duration = Field(
+        default=timedelta(hours=24),
+        description="A request or an approval that has not led anywhere by then counts no more.",
+    )
 
 
 AnyGate = Annotated[

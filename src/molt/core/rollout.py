@@ -20,6 +20,7 @@ from molt.core.events import (
     AlarmRaised,
     AnomalySeen,
     AnyEvent,
+    ApprovalAsked,
     Approved,
     BoundsChanged,
     CandidateChanged,
@@ -79,7 +80,7 @@ TRANSITIONS: Final[dict[tuple[Phase, type[Event]], frozenset[Phase]]] = {
     (Phase.CANARY, Halved): frozenset({Phase.CANARY}),
     (Phase.PROGRESSIVE, Halved): frozenset({Phase.PROGRESSIVE}),
     (Phase.COMPLETE, Halved): frozenset({Phase.PROGRESSIVE}),
-    **{(p, e): frozenset({p}) for p in ACTIVE for e in (Approved, QuestionAsked)},
+    **{(p, e): frozenset({p}) for p in ACTIVE for e in (ApprovalAsked, Approved, QuestionAsked)},
     **{
         (p, e): frozenset({p})
         for p in WATCHED
@@ -148,6 +149,7 @@ class Rollout(msgspec.Struct, frozen=True):
     look at: what happened before a halving or a resume does not count again. `evidence_epoch` is the
     first epoch of this candidate's A/B evidence. `differences` is what people said of kinds of
     differences (acceptable or not); `anomalies` are the latest ones.
+    `climb_by` began the present climb: who started the rollout, or resumed it after a rollback.
     """
 
     id: str = ""
@@ -171,7 +173,9 @@ class Rollout(msgspec.Struct, frozen=True):
     projected_cost: float | None = None
     candidate_version: str | None = None
     halt: Halt | None = None
+    asked: ApprovalAsked | None = None
     approved: Approved | None = None
+    climb_by: str = ""
     rulings: tuple[Ruling, ...] = ()
     stays: tuple[Stay, ...] = ()
     incidents: tuple[Incident, ...] = ()
@@ -254,6 +258,7 @@ def _started(_: Rollout, e: RolloutStarted) -> Changes:
         "statistics_salt": e.statistics_salt,
         "agents": e.agents,
         "started_at": e.at,
+        "climb_by": e.by,
     }
 
 
@@ -263,6 +268,7 @@ def _stay(r: Rollout, at: datetime, epoch: int, share: float, phase: str, step: 
         "epoch": epoch,
         "share": share,
         "hold_since": at,
+        "asked": None,
         "approved": None,
         "rulings": (),
         "stays": (*r.stays, Stay(at, epoch, min(share, r.bounds.ceiling), phase, step)),
@@ -329,6 +335,10 @@ def _ruled(_: Rollout, e: RulingsChanged) -> Changes:
     return {"rulings": e.rulings}
 
 
+def _asked(_: Rollout, e: ApprovalAsked) -> Changes:
+    return {"asked": e}
+
+
 def _approved(_: Rollout, e: Approved) -> Changes:
     return {"approved": e}
 
@@ -356,7 +366,7 @@ def _bounds_changed(r: Rollout, e: BoundsChanged) -> Changes:
 def _resumed(r: Rollout, e: Resumed) -> Changes:
     """The hold starts afresh, and triggers do not look back across the resume."""
     if r.phase is Phase.ROLLED_BACK:
-        return {}
+        return {"climb_by": e.by}
     return {
         "halt": None,
         "hold_since": e.at,
@@ -411,6 +421,7 @@ _CHANGES: Final[dict[type[Event], Any]] = {
     StepEntered: _entered,
     Completed: _completed,
     RulingsChanged: _ruled,
+    ApprovalAsked: _asked,
     Approved: _approved,
     QuestionAsked: _halted("question"),
     Paused: _halted("paused"),

@@ -13,12 +13,16 @@ from molt.core.rollout import Phase, Rollout
 
 
 class Scene(NamedTuple):
-    """A rollout, its plan, its evidence, and the time."""
+    """A rollout, its plan, its evidence, and the time.
+
+    `four_eyes` says that an approval takes another person than those who want it.
+    """
 
     rollout: Rollout
     playbook: Playbook
     book: Book
     now: datetime
+    four_eyes: bool = True
 
     @property
     def phase_plan(self) -> PhasePlan:

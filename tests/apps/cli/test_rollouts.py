@@ -108,8 +108,10 @@ class TestTheClimb:
         assert early.code == 1
         assert "to go" in early.err
         server.later(seconds=2)
-        state = started.json("approve", "-m", "figures are good")
-        assert state["approved_by"] == "admin"
+        own = started("approve", "-m", "figures are good")
+        assert (own.code, "Somebody else must approve" in own.err) == (1, True)
+        state = started.json("approve", "-m", "figures are good", MOLT_TOKEN=TOKENS["approver"])
+        assert state["approved_by"] == "approver"
         server.later(seconds=1)
         assert started.json("status")["traffic_percent"] == 50
 
@@ -124,9 +126,25 @@ class TestTheClimb:
 
     def test_is_promoted_when_its_gates_have_passed(self, started: Molt, server: Server):
         server.later(seconds=2)
-        started("approve")
+        started("approve", MOLT_TOKEN=TOKENS["approver"])
         state = started.json("promote", "-m", "hurry")
         assert state["phase"] == "progressive"
+
+    def test_can_be_asked_for_and_then_somebody_else_must_answer_what_they_saw(
+        self, started: Molt, server: Server
+    ):
+        server.later(seconds=2)
+        approver = TOKENS["approver"]
+        assert started("ask", "-m", "please look", MOLT_TOKEN=approver).code == 0
+        asked = started.json("status")["approval"]
+        assert (asked["asked_by"], asked["not_by"]) == ("approver", ["approver", "admin"])
+        for token in (approver, TOKENS["admin"]):
+            assert started("approve", MOLT_TOKEN=token).code == 1
+        assert started("ask", "-m", "the same", MOLT_TOKEN=TOKENS["operator"]).code == 0
+        digest = started.json("status")["approval"]["digest"]
+        stale = started("approve", "--digest", asked["digest"], MOLT_TOKEN=approver)
+        assert (stale.code, "Look again" in stale.err) == (1, True)
+        assert started("approve", "--digest", digest, MOLT_TOKEN=approver).code == 0
 
     def test_stops_and_goes_on_with_a_fresh_hold(self, started: Molt):
         paused = started("pause", "-m", "looking at it")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.apps.cli.conftest import Molt, Server, until
+from tests.apps.cli.conftest import TOKENS, Molt, Server, until
 
 
 class Terminal:
@@ -113,7 +113,7 @@ def test_status_watch_follows_the_rollout_until_ctrl_c(started: Molt, server: Se
     with terminal(started, "status", "--watch", "--interval", "0.1") as screen:
         screen.shows("canary [10%]")
         server.later(seconds=2)
-        assert started("approve").code == 0
+        assert started("approve", MOLT_TOKEN=TOKENS["approver"]).code == 0
         server.later(seconds=1)
         screen.shows("progressive [50%]")
         os.killpg(screen.process.pid, signal.SIGINT)

@@ -98,6 +98,8 @@ def widened(slot: Slot, span: int) -> Slot:
 
 def refuse_taken(token: ApiToken, kept: Sequence[ApiToken], now: datetime) -> None:
     """Raise `Refused` when a live token has this name, or any has this hash."""
+    if token.name.casefold() == "molt":
+        raise Refused("In the log, `molt` is Molt itself; take another name")
     if any(one.sha256 == token.sha256 for one in kept):
         raise Refused("This token is known already; make a new one")
     if any(one.name == token.name and one.live(now) for one in kept):

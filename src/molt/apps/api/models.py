@@ -33,6 +33,14 @@ class Command(Body):
     )
 
 
+class Approve(Command):
+    """An approval of what is asked."""
+
+    digest: str | None = Field(
+        None, description="That of the request you saw (`approval.digest`); another one is refused."
+    )
+
+
 class Resume(Command):
     """Let the climb go on."""
 

@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 
 from molt.adapters.playbooks import load_playbook, parse_playbook
 from molt.apps.api.auth import Approver, Operator, Viewer
-from molt.apps.api.models import Command, IncidentClose, IncidentNote, Note, Resume, Start
+from molt.apps.api.models import Approve, Command, IncidentClose, IncidentNote, Note, Resume, Start
 from molt.control import view
 from molt.control.controller import Controller
 from molt.control.desk import Desk
@@ -121,20 +121,33 @@ async def history(
     ]
 
 
-@router.post("/rollouts/{rollout}/approve")
-async def approve(rollout: str, body: Command, request: Request, caller: Approver) -> State:
-    """Approve leaving the present step; refused while any other gate has not passed."""
+@router.post("/rollouts/{rollout}/ask")
+async def ask(rollout: str, body: Command, request: Request, caller: Operator) -> State:
+    """Ask in one's own name for the approval to leave the present step; Molt asks by itself, too."""
     return await _command(
         request,
         rollout,
-        lambda scene: commands.approve(scene, caller.name, body.reason),
+        lambda scene: commands.ask_approval(scene, caller.name, body.reason),
+        body.expected_version,
+    )
+
+
+@router.post("/rollouts/{rollout}/approve")
+async def approve(rollout: str, body: Approve, request: Request, caller: Approver) -> State:
+    """Approve what is asked; refused while any other gate has not passed, and for who asked."""
+    return await _command(
+        request,
+        rollout,
+        lambda scene: commands.approve(scene, caller.name, body.reason, body.digest),
         body.expected_version,
     )
 
 
 @router.post("/rollouts/{rollout}/promote")
 async def promote(rollout: str, body: Command, request: Request, caller: Operator) -> State:
-    """Leave the present step ahead of its planned pace, never before its hold."""
+    """Leave the present step ahead of its planned pace, never before its hold.
+
+    Past gates that still wait, it asks for a second person's approval instead."""
     return await _command(
         request,
         rollout,

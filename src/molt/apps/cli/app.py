@@ -37,6 +37,7 @@ COMMANDS: Final = (
     Entry("playbook", "molt.apps.cli.playbooks", RUN, "Show, check and list playbooks."),
     Entry("start", "molt.apps.cli.rollouts", ROLLOUT, "Start a rollout of a playbook."),
     Entry("status", "molt.apps.cli.status", ROLLOUT, "Show where a rollout is and why."),
+    Entry("ask", "molt.apps.cli.rollouts", ROLLOUT, "Ask somebody else to approve the step."),
     Entry("approve", "molt.apps.cli.rollouts", ROLLOUT, "Approve leaving the present step."),
     Entry("promote", "molt.apps.cli.rollouts", ROLLOUT, "Go on ahead of the planned pace."),
     Entry("pause", "molt.apps.cli.rollouts", ROLLOUT, "Stop the climb at the present share."),

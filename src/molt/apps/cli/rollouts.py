@@ -1,4 +1,4 @@
-"""Commands that move a rollout: start, approve, promote, pause, resume, rollback, abort, note."""
+"""Commands that move a rollout: start, ask, approve, promote, pause, resume, rollback, abort, note."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ from molt.apps.cli.show import changed
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (start, approve, promote, pause, resume, rollback, abort, note):
+    for command in (start, ask, approve, promote, pause, resume, rollback, abort, note):
         app.command()(command)
 
 
@@ -84,9 +84,34 @@ def _plan(name_or_path: str) -> dict[str, str]:
     return {"playbook_yaml": Path(name_or_path).read_text(encoding="utf-8-sig")}
 
 
+def ask(
+    rollout: Rollout = None,
+    reason: Reason = "",
+    expected_version: Expected = None,
+    url: Url = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Ask in your own name for the approval to leave the present step.
+
+    Molt asks by itself once all other gates have passed. Whoever asked cannot approve.
+    """
+    body = {"reason": reason, "expected_version": expected_version}
+    _command("ask", (url, token), rollout, body, as_json)
+
+
 def approve(
     rollout: Rollout = None,
     reason: Reason = "",
+    digest: Annotated[
+        str | None,
+        typer.Option(
+            "--digest",
+            metavar="HEX",
+            help="Of the request that you saw (`approval.digest` of `molt status --json`); "
+            "refused when another evidence is asked about by now.",
+        ),
+    ] = None,
     expected_version: Expected = None,
     url: Url = None,
     token: Token = None,
@@ -95,9 +120,9 @@ def approve(
     """Approve leaving the present step.
 
     Taken only when its hold is over and all other gates have passed; else exit code 1 says what
-    is still open.
+    is still open. Nobody approves what they asked for, nor a climb that they began.
     """
-    body = {"reason": reason, "expected_version": expected_version}
+    body = {"reason": reason, "expected_version": expected_version, "digest": digest}
     _command("approve", (url, token), rollout, body, as_json)
 
 

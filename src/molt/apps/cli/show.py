@@ -115,8 +115,19 @@ def changed(state: dict[str, Any], as_json: bool) -> None:
         print_json(state)
         return
     typer.echo(place(state))
-    if line := next_line(state):
+    for line in filter(None, (approval_line(state), next_line(state))):
         typer.echo(line)
+
+
+def approval_line(state: dict[str, Any]) -> str:
+    """Who asks for an approval, and who may not give it; empty when nobody asks."""
+    asked = printable(state.get("approval"))
+    if not asked:
+        return ""
+    what = "go on past gates that wait" if asked["beyond"] else "leave this step"
+    others = " or ".join(asked["not_by"])
+    text = f"approval asked by {asked['asked_by']} to {what}: {asked['reason']}"
+    return text + (f"; by somebody other than {others}: molt approve" if others else "")
 
 
 def next_line(state: dict[str, Any]) -> str:

@@ -80,6 +80,7 @@ class ControlProcess:
             notifier=notify,
             hash_subject=hasher,
             ttl_seconds=settings.flags_ttl.total_seconds(),
+            four_eyes=settings.auth.four_eyes,
         )
         self.controller.on_records(self.hub.records)
         self.controller.on_records(self._audit_records)

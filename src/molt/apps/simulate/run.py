@@ -130,6 +130,7 @@ class Simulation:
             sink=nobody,
             notifier=nobody,
             hash_subject=str,
+            four_eyes=False,  # the people of a scenario are one
         )
         await self.controller.start()
         await self.controller.begin(
