@@ -31,6 +31,7 @@ from molt.control.controller import Controller, Stores
 from molt.control.operator_flags import OperatorFlags
 from molt.control.procedure import Procedure
 from molt.control.rollbacks import Rollbacks, open_steps
+from molt.control.shadowing import Shadowing
 from molt.core.flags import Bounds
 from molt.core.playbook import Cost
 from molt.ports import Delivery, Notice
@@ -149,6 +150,7 @@ class Server:
             hash_subject=hasher,
             verify_run=lambda token, now: None,
             cost=Cost(),
+            shadowing=Shadowing(self.controller, self.store, self.store.told_of),
         )
         self.app = create_app(parts)
         add_console(self.app)
