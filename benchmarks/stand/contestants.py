@@ -13,6 +13,10 @@ from pathlib import Path
 from socket import AF_INET, SOCK_STREAM, create_connection, socket
 
 STAND = Path(__file__).parent
+# The part of the gateway's work that stock nginx can do: which agent (path), which arm (hash of the
+# user), a limit per user, a trace begun, the arm named in the answer, keep-alive to the upstream, and
+# one record a request with all of these. It does not read bodies (who asks, tokens, tools), keep
+# conversations on their arm, add up evidence, hide users behind keyed hashes, or chain its log.
 NGINX_CONF = """
 worker_processes 1; daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;
 events {{ worker_connections 4096; }}
@@ -20,10 +24,13 @@ http {{
   client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
   fastcgi_temp_path {dir}/fastcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
   log_format all '$remote_addr [$time_iso8601] "$request" $status $body_bytes_sent $request_time '
-                 '$upstream_response_time $arm $http_x_user_id';
+                 '$upstream_response_time $agent $arm $http_x_user_id $http_x_session_id $request_id';
   access_log {dir}/access.log all{buffered};
   keepalive_requests 1000000000;
   split_clients "${{http_x_user_id}}" $arm {{ 5% candidate; * control; }}
+  map $uri $agent {{ "~^/agents/(?<named>[^/]+)/" $named; default -; }}
+  map $request_id $span {{ "~^(?<half>.{{16}})" $half; }}
+  limit_req_zone $http_x_user_id zone=users:32m rate=16000r/s;
   upstream control {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
   upstream candidate {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
   server {{
@@ -32,6 +39,10 @@ http {{
       proxy_pass http://$arm; proxy_http_version 1.1;
       proxy_set_header Connection ""; proxy_set_header Host $host;
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $host;
+      proxy_set_header traceparent "00-$request_id-$span-01";
+      add_header x-molt-arm $arm;
+      limit_req zone=users burst=1000 nodelay;
     }}
   }}
 }}
@@ -83,7 +94,7 @@ def script(name: str, *arguments: str, core: int) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def nginx(directory: Path, upstream: int, core: int, *, buffered: bool) -> Iterator[Contestant]:
-    """Debian's nginx: proxy_pass, access log, hash split."""
+    """Debian's nginx: proxy_pass, access log, hash split, limit per user, trace."""
     port = free_port()
     directory.mkdir()
     flags = " buffer=64k flush=1s" if buffered else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from molt.gateway.generations import Generations
 from molt.gateway.observations import Observation
@@ -33,6 +33,13 @@ class Hashes:
         self._known.sweep()
 
 
+_MILLISECONDS: Final = tuple(f".{n:03d}Z" for n in range(1000))
+_METHODS: Final = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+}
+_MOST_PATHS: Final = 1000
+
+
 class Stamps:
     """RFC 3339 in UTC with milliseconds; the second's text is made once a second."""
 
@@ -46,7 +53,7 @@ class Stamps:
         if second != self._second:
             self._second = second
             self._text = f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
-        return f"{self._text}.{int((unix - second) * 1000):03d}Z"
+        return self._text + _MILLISECONDS[int((unix - second) * 1000)]
 
 
 class AuditRecords:
@@ -55,6 +62,7 @@ class AuditRecords:
     def __init__(self, hashes: Hashes) -> None:
         self._hashes = hashes
         self._stamps = Stamps()
+        self._paths: dict[bytes, str] = {}
 
     def of(self, exchange: Exchange, seen: Observation | None, ended: float) -> dict[str, Any]:
         """The record of an exchange that ended at `ended`, unix seconds.
@@ -62,11 +70,12 @@ class AuditRecords:
         Fields that say nothing are left out. `seen` is None where no rollout covers it.
         """
         decided: Decided | None = exchange.token
+        method, target = exchange.method, exchange.target
         record: dict[str, Any] = {
             "at": self._stamps.of(ended),
             "kind": "request",
-            "method": exchange.method.decode("latin-1"),
-            "path": exchange.target.partition(b"?")[0].decode("latin-1"),
+            "method": _METHODS.get(method) or method.decode("latin-1"),
+            "path": self._paths.get(target) or self._path(target),
             "status": exchange.status,
             "latency_ms": int(1e6 * (exchange.finished - exchange.started)) / 1000,
         }
@@ -86,6 +95,14 @@ class AuditRecords:
             record["outcome"] = exchange.outcome
         return record
 
+    def _path(self, target: bytes) -> str:
+        path = target.partition(b"?")[0].decode("latin-1")
+        if len(target) <= 256:
+            if len(self._paths) >= _MOST_PATHS:
+                self._paths.clear()
+            self._paths[target] = path
+        return path
+
     def _add_decision(self, record: dict[str, Any], decided: Decided, now: float) -> None:
         record["arm"] = decided.arm
         record["mode"] = decided.mode
@@ -94,9 +111,22 @@ class AuditRecords:
             record |= decided.route.names
         if decided.run:
             record["run"] = decided.run
-        if decided.subject is not None:
-            record["subject"] = self._hashes.of(decided.subject, now)
-        if decided.session is not None:
-            record["session"] = self._hashes.of(decided.session, now)
+        conversation = decided.conversation
+        asked = (decided.subject, decided.session)
+        if conversation is None or conversation.asked != asked:
+            hashes = self._hashed(asked, now)
+            if conversation is not None:
+                conversation.asked, conversation.hashes = asked, hashes
+        else:
+            hashes = conversation.hashes
+        record |= hashes
         if decided.trace:
             record["trace"] = decided.trace.decode()
+
+    def _hashed(self, asked: tuple[str | None, str | None], now: float) -> dict[str, str]:
+        """The part of a record that says who asked; it stays the same for a whole conversation."""
+        return {
+            name: self._hashes.of(value, now)
+            for name, value in zip(("subject", "session"), asked, strict=True)
+            if value is not None
+        }

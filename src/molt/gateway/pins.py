@@ -25,14 +25,19 @@ class Conversation:
     """A running conversation; `arm` is None until its first request is decided.
 
     `named` tells that its session id is known, so that it is no longer found by its subject.
+    The recorder keeps here what it would else look up for each request: `hashes` of those who
+    `asked` last (subject and session), and the `noted` subject, which counts as seen.
     """
 
-    __slots__ = ("arm", "last", "named")
+    __slots__ = ("arm", "asked", "hashes", "last", "named", "noted")
 
     def __init__(self, now: float, arm: Arm | None = None) -> None:
         self.arm: Arm | None = arm
         self.last = now
         self.named = False
+        self.asked: tuple[str | None, str | None] | None = None
+        self.hashes: dict[str, str] = {}
+        self.noted: str | None = None
 
 
 class Pins:

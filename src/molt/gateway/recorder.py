@@ -167,8 +167,11 @@ class Recorder:
             self._pairs.take(exchange, decided, route, seen, began, hidden)
 
     def _see_subject(self, decided: Decided, route: Route, now: float) -> None:
-        if decided.subject is None:
+        conversation = decided.conversation
+        if decided.subject is None or (conversation and conversation.noted == decided.subject):
             return
+        if conversation:
+            conversation.noted = decided.subject
         key = (route.rollout, decided.subject)
         if self._known.get(key, now) is None:
             self._known.put(key, True, now)

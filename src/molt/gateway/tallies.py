@@ -133,12 +133,12 @@ class _Sums:
             at += 1
 
     def finished(self) -> BucketSums:
-        sums = BucketSums(self._key, {})
-        for bucket, row in self._rows.items():
-            for column, amount in zip(self._columns, row, strict=True):
-                if amount:
-                    sums.add(column, bucket, amount)
-        return sums
+        rows = self._rows.items()
+        columns = {
+            column: {bucket: row[at] for bucket, row in rows if row[at]}
+            for at, column in enumerate(self._columns)
+        }
+        return BucketSums(self._key, {name: sums for name, sums in columns.items() if sums})
 
 
 class Tallies:

@@ -38,13 +38,13 @@ def status_line(status: int) -> bytes:
     return b"HTTP/1.1 %d \r\n" % status if line is None else line
 
 
-def request_head(exchange: Exchange, upstream: Upstream) -> tuple[bytes, ...]:
+def request_head(exchange: Exchange, upstream: Upstream) -> list[bytes]:
     """The parts of the first two lines of a request to `upstream`."""
     host = upstream.authority if upstream.own_host or not exchange.host else exchange.host
     target = exchange.target
     if upstream.prefix and target != b"*":
         target = upstream.prefix + target
-    return (exchange.method, b" ", target, b" HTTP/1.1\r\nhost: ", host, b"\r\n")
+    return [exchange.method, b" ", target, b" HTTP/1.1\r\nhost: ", host, b"\r\n"]
 
 
 def whole_body(exchange: Exchange, length: int) -> bytes:

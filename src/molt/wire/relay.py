@@ -217,15 +217,18 @@ class Relay(Delivery):
         """Send the request, or what has come of it."""
         self._dial = None
         self._conn = conn
-        head = request_head(self, conn.upstream)
-        lines = (*self.lines, self.forwarded, self._extra)
+        parts = request_head(self, conn.upstream)
+        parts += self.lines
+        parts += (self.forwarded, self._extra)
         if self.request_done:
-            framing = whole_body(self, self.length)
-            conn.begin(self, b"".join((*head, *lines, framing, *self.chunks)))
+            parts.append(whole_body(self, self.length))
+            parts += self.chunks
+            conn.begin(self, b"".join(parts))
             conn.deadline = time.monotonic() + self._patience()
         else:
+            parts += self._begun_body()
             conn.deadline = NEVER
-            conn.begin(self, b"".join((*head, *lines, *self._begun_body())))
+            conn.begin(self, b"".join(parts))
             self.user.release_reading()
         if not self._retain:
             self.chunks = []
