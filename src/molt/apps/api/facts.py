@@ -72,6 +72,12 @@ async def report_call(body: CallReport, request: Request) -> Response:
     return Response(status_code=204)
 
 
+@router.get("/runs/{run}/calls")
+async def calls_of_run(run: str, request: Request, _: Viewer) -> list[dict[str, Any]]:
+    """What a run did through the egress, model calls and tool calls in order of time; for a week."""
+    return [msgspec.to_builtins(call) for call in await request.app.state.store.calls_of(run)]
+
+
 async def _police(controller: Controller, claims: Run, call: CallReport, now: datetime) -> None:
     """A reported call that the policy forbids is a violation before it happens: refused."""
     desk = controller.desks.get(claims.rollout)
