@@ -8,7 +8,7 @@ users, and both merge across gateways in any order.
 """
 
 from datetime import datetime
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -236,7 +236,8 @@ class Batch(msgspec.Struct):
     when the latest live request was handed to the candidate, per rollout. `applied` and
     `limiter_epoch` say which flags this gateway acts on: that is how a rollback is read back.
     `lost` counts observations dropped because control was away too long. `calls` are what runs did
-    through the egress.
+    through the egress. `requests` are the audit records of a few of the `offered` requests, for
+    people who watch; nothing decides on them.
     """
 
     gateway: str
@@ -254,3 +255,5 @@ class Batch(msgspec.Struct):
     in_flight: int = 0
     lost: int = 0
     calls: list[Call] = msgspec.field(default_factory=lambda: [])
+    requests: list[dict[str, Any]] = msgspec.field(default_factory=lambda: [])
+    offered: int = 0

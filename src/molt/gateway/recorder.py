@@ -15,6 +15,7 @@ from molt.core.assignment import CANDIDATE
 from molt.core.evidence import Seen, Violation
 from molt.gateway.audit_records import AuditRecords, Hashes
 from molt.gateway.generations import Generations
+from molt.gateway.glimpses import Glimpses
 from molt.gateway.observations import Observation, Pricing, observe
 from molt.gateway.pairs import Pairs
 from molt.gateway.routes import Decided, Route
@@ -68,6 +69,7 @@ class Recorder:
         self._versions: dict[str, str] = {}
         self._last_error = float("-inf")
         self._lost = 0
+        self._glimpses = Glimpses()
 
     # --- the hot path
 
@@ -131,7 +133,10 @@ class Recorder:
     def take(self) -> Evidence:
         """What was folded since the last call."""
         slots, sums = self._tallies.take()
-        taken = Evidence(slots, sums, self._seen, self._violations, self._versions, self._lost)
+        sample, offered = self._glimpses.take()
+        taken = Evidence(
+            slots, sums, self._seen, self._violations, self._versions, self._lost, sample, offered
+        )
         self._seen, self._violations, self._versions, self._lost = [], [], {}, 0
         return taken
 
@@ -155,7 +160,9 @@ class Recorder:
                 self._see_subject(decided, route, exchange.finished)
             if seen.forbidden:
                 self._note_violations(seen, decided, route, ended)
-        self._audit.append(self._records.of(exchange, seen, ended))
+        record = self._records.of(exchange, seen, ended)
+        self._glimpses.offer(record, exchange, seen, ended)
+        self._audit.append(record)
 
     def _take_pair(
         self, exchange: Exchange, decided: Decided, route: Route, seen: Observation, ended: float

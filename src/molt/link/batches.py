@@ -4,8 +4,8 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -21,6 +21,8 @@ MOST_VIOLATIONS: Final = 10_000
 MOST_CALLS: Final = 20_000
 SLOTS_A_BATCH: Final = 2_000
 CALLS_A_BATCH: Final = 1_000
+MOST_REQUESTS: Final = 100
+"""Of the sample; when control is away, only the latest are worth showing."""
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 _SEQUENCE_JUMP: Final = 1_000_000
@@ -30,7 +32,7 @@ _NEVER: Final = frozenset({400, 413, 422})
 
 class Evidence(NamedTuple):
     """What was folded since the last batch. `versions` are per rollout; `lost` is how many
-    exchanges could not be folded."""
+    exchanges could not be folded; `requests` is a sample of the `offered` ones, to be looked at."""
 
     slots: list[Slot]
     sums: list[BucketSums]
@@ -38,6 +40,8 @@ class Evidence(NamedTuple):
     violations: list[Violation]
     versions: dict[str, str]
     lost: int = 0
+    requests: Sequence[dict[str, Any]] = ()
+    offered: int = 0
 
 
 class Draft:
@@ -54,6 +58,8 @@ class Draft:
         self._seen: list[Seen] = []
         self._violations: list[Violation] = []
         self._calls: deque[Call] = deque()
+        self._requests: deque[dict[str, Any]] = deque(maxlen=MOST_REQUESTS)
+        self._offered = 0
 
     def __bool__(self) -> bool:
         return bool(
@@ -82,6 +88,8 @@ class Draft:
         self._violations += evidence.violations[: MOST_VIOLATIONS - len(self._violations)]
         self.versions |= evidence.versions
         self.lost += evidence.lost
+        self._requests.extend(evidence.requests)
+        self._offered += evidence.offered
 
     def add_call(self, call: Call) -> None:
         """Add what a run did; when control is away too long, it is in the audit log alone."""
@@ -99,6 +107,9 @@ class Draft:
         batch.calls = [self._calls.popleft() for _ in range(few)]
         batch.versions, self.versions = self.versions, {}
         batch.lost, self.lost = self.lost, 0
+        batch.requests, batch.offered = list(self._requests), self._offered
+        self._requests.clear()
+        self._offered = 0
 
 
 def _merge_sums(into: BucketSums, other: BucketSums) -> None:

@@ -124,6 +124,7 @@ class Server:
             notifier=notifier,
             hash_subject=hasher,
         )
+        self.controller.on_records(hub.records)
         await self.controller.start()
         procedure = Procedure(
             clock=self.clock,

@@ -42,6 +42,7 @@ async def batches(request: Request) -> Response:
         raise HTTPException(422, "not a batch: a statistics bucket is outside 0..255") from None
     if known:
         return Response(status_code=409)
+    request.app.state.hub.show(batch)
     return Response(status_code=204)
 
 

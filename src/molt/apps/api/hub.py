@@ -21,6 +21,10 @@ QUEUE = 256
 """Messages a slow stream listener may lag behind before the oldest are dropped."""
 
 
+MOST_CALLS = 50
+"""Calls of one batch that listeners are shown."""
+
+
 class Message(NamedTuple):
     """Something for the live stream: its data, and the same as one server-sent event."""
 
@@ -90,6 +94,14 @@ class Hub:
             event = msgspec.to_builtins(record.event)
             event.pop("playbook", None)
             self.send("event", {"rollout": rollout, "seq": record.seq, **event})
+
+    def show(self, batch: Batch) -> None:
+        """Send a gateway's sample of requests, and what runs did through the egress."""
+        if batch.requests or batch.offered:
+            sample = {"gateway": batch.gateway, "offered": batch.offered, "rows": batch.requests}
+            self.send("requests", sample)
+        if batch.calls:
+            self.send("calls", {"rows": [msgspec.to_builtins(c) for c in batch.calls[:MOST_CALLS]]})
 
     def send(self, kind: str, data: Any) -> None:
         """Send one server-sent event to every listener; a slow one loses its oldest."""

@@ -18,7 +18,8 @@ KEEP_ALIVE_SECONDS = 10.0
 
 @router.get("/stream", response_class=StreamingResponse)
 async def stream(request: Request, _: Viewer) -> StreamingResponse:
-    """Server-sent events: `event` for every fact, `evidence` once a second for every rollout."""
+    """Server-sent events: `event` for every fact, `evidence` once a second for every rollout,
+    `requests` and `calls` for a sample of what goes by."""
     return StreamingResponse(
         _messages(request.app.state.hub),
         media_type="text/event-stream",

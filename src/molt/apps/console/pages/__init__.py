@@ -4,6 +4,10 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from molt.apps.console.pages import commands, rollout
+from molt.apps.console.pages import commands, monitoring, rollout
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (rollout.router, commands.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    rollout.router,
+    commands.router,
+    monitoring.router,
+)
