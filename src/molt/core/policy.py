@@ -46,11 +46,17 @@ class ToolPolicy(msgspec.Struct, frozen=True):
 
     def effect(self, tool: str, *, hinted_read_only: bool = False) -> Effect:
         """`read` only where the operator, or else the server's hint, says so."""
-        if _matches(tool, self.writes):
+        if self.calls_write(tool):
             return "write"
-        if _matches(tool, self.read_only) or hinted_read_only:
-            return "read"
-        return "write"
+        return "read" if self.calls_read_only(tool) or hinted_read_only else "write"
+
+    def calls_write(self, tool: str) -> bool:
+        """Whether the operator says that `tool` changes something."""
+        return _matches(tool, self.writes)
+
+    def calls_read_only(self, tool: str) -> bool:
+        """Whether the operator lists `tool` among those that change nothing."""
+        return _matches(tool, self.read_only)
 
 
 NO_POLICY = ToolPolicy(allow=("*",))

@@ -1,0 +1,72 @@
+"""What becomes of a tool call: decided from who calls, in which mode, and what the tool does."""
+
+from collections.abc import Iterable
+from typing import Any, Final, Literal, NamedTuple
+
+from molt.core.policy import NO_POLICY, ToolPolicy
+
+Act = Literal["execute", "read", "dry_run", "recorded", "deny"]
+"""`execute` a write, let a `read` through, answer without the tool (`dry_run`, or from what was
+`recorded`), or `deny`."""
+
+Why = Literal["", "forbidden", "over_limit", "no_run", "withdrawn", "audit_failed"]
+Standing = Literal["live", "shadow", "withdrawn", "unknown"]
+
+
+class ToolCall(NamedTuple):
+    """A call as the agent makes it. `hinted` is what the tool's server, or the HTTP method, says."""
+
+    tool: str
+    arguments: Any
+    hinted: bool = False
+
+
+class Decision(NamedTuple):
+    """What is done about a call. A `violation` takes the rollout back."""
+
+    act: Act
+    why: Why = ""
+    reason: str = ""
+    violation: bool = False
+
+
+READ: Final = Decision("read")
+EXECUTE: Final = Decision("execute")
+
+
+def decide_call(
+    call: ToolCall,
+    *,
+    standing: Standing,
+    reason: str | None,
+    policy: ToolPolicy | None,
+    all_policies: Iterable[ToolPolicy] = (),
+) -> Decision:
+    """What becomes of `call`, its budget apart. A call in doubt is never executed.
+
+    `policy` is that of the caller's agent, None where there is none or it is not known;
+    `all_policies` are those of all agents: an unknown caller reads what none of them calls a write.
+    """
+    if standing == "unknown":
+        return _of_unknown(call, reason, all_policies)
+    rules = policy or NO_POLICY
+    if (objection := rules.objection(call.tool, call.arguments)) is not None:
+        # A run that is over breaks nothing any more; it is only told no.
+        return Decision("deny", "forbidden", objection, violation=standing != "withdrawn")
+    reads = rules.effect(call.tool, hinted_read_only=call.hinted) == "read"
+    if standing == "live":
+        return READ if reads else EXECUTE
+    if standing == "withdrawn":
+        return READ if reads else Decision("deny", "withdrawn", reason or "withdrawn")
+    if reads:
+        return READ if rules.reads == "live" else Decision("recorded")
+    return Decision("dry_run")
+
+
+def _of_unknown(call: ToolCall, reason: str | None, policies: Iterable[ToolPolicy]) -> Decision:
+    known = list(policies)
+    named = any(policy.calls_write(call.tool) for policy in known)
+    reads = call.hinted or any(policy.calls_read_only(call.tool) for policy in known)
+    if reads and not named:
+        return READ
+    return Decision("deny", "no_run", f"writes need a run: {reason or 'no run token'}")

@@ -1,0 +1,135 @@
+"""The one gate that every tool call passes, whichever way it came: policy, budget, record.
+
+A violation is reported, and the rollback written, before the caller hears of the denial.
+"""
+
+import time
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from molt.core.evidence import Call, Disposition
+from molt.core.redaction import DEFAULTS, Redactor
+from molt.core.tool_calls import Decision, ToolCall, decide_call
+from molt.egress.journal import MOST_ARGUMENTS, Journal
+from molt.egress.ledger import Ledger
+from molt.egress.runs import Caller, Callers
+from molt.egress.violations import Violations
+
+_SECRET_KEYS: Final = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization")
+_DISPOSITIONS: Final[dict[str, Disposition]] = {
+    "execute": "executed",
+    "read": "read",
+    "dry_run": "would_execute",
+    "recorded": "read",
+    "deny": "denied",
+}
+
+
+class Passage(NamedTuple):
+    """A decided call on its way; `close` it with what became of it."""
+
+    call: ToolCall
+    caller: Caller
+    decision: Decision
+    via: str
+    arguments: str
+    began: float
+
+
+class Gate:
+    """Decides calls and keeps the books."""
+
+    def __init__(
+        self, callers: Callers, ledger: Ledger, journal: Journal, violations: Violations
+    ) -> None:
+        self.callers = callers
+        self._ledger = ledger
+        self._journal = journal
+        self._violations = violations
+        self._redactor = Redactor(DEFAULTS)
+
+    async def admit(self, caller: Caller, call: ToolCall, via: str) -> Passage:
+        """Decide on `call` to the server or route table `via`.
+
+        What is admitted has been booked; what is denied is on record already.
+        """
+        flags = self.callers.flags
+        decision = decide_call(
+            call,
+            standing=caller.standing,
+            reason=caller.reason,
+            policy=caller.policy,
+            all_policies=(p for r in flags.rollouts for p in r.tools.values()) if flags else (),
+        )
+        if decision.act != "deny" and not self._book(caller):
+            most = caller.limits.max_tool_calls_per_request
+            text = f"this run may make {most} tool calls, and has made them"
+            decision = Decision("deny", "over_limit", text)
+        if decision.act == "execute" and self._journal.failed:
+            text = "the audit log cannot be written, and what acts must be on record"
+            decision = Decision("deny", "audit_failed", text)
+        passage = Passage(call, caller, decision, via, self._kept(call), time.monotonic())
+        if decision.violation and caller.run is not None:
+            await self._violations.report(
+                caller.run, call.tool, arguments=passage.arguments, detail=decision.reason
+            )
+        if decision.act == "deny":
+            self.close(passage, 0)
+        return passage
+
+    def close(self, passage: Passage, status: int) -> None:
+        """Put the call on record. `status` is the upstream's, 0 where it was not asked."""
+        caller, decision = passage.caller, passage.decision
+        run = caller.run
+        self._journal.note(
+            Call(
+                id=self._journal.new_id(),
+                at=self._journal.now(),
+                kind="tool",
+                name=passage.call.tool,
+                disposition=_DISPOSITIONS[decision.act],
+                rollout=run.rollout if run else None,
+                run=run.id if run else None,
+                agent=run.agent if run else None,
+                mode=caller.mode,
+                subject=run.subject if run else None,
+                via=passage.via,
+                arguments=passage.arguments,
+                reason=decision.reason or None,
+                status=status,
+                latency_ms=round(1000 * (time.monotonic() - passage.began), 3),
+                trace=caller.trace,
+            )
+        )
+
+    def _book(self, caller: Caller) -> bool:
+        """Take one call from the run's budget; callers without a run have none to take from."""
+        if caller.run is None:
+            return True
+        held = self._ledger.reserve_call(caller.run.id, caller.run.expires, caller.limits)
+        if held is None:
+            return False
+        held.settle(1)
+        return True
+
+    def _kept(self, call: ToolCall) -> str:
+        """The arguments as they may be kept."""
+        try:
+            hidden = self._redactor.data(_without_secrets(call.arguments))
+            return msgspec.json.encode(hidden).decode()[:MOST_ARGUMENTS]
+        except RecursionError:
+            return '"[too deep]"'
+
+
+def _without_secrets(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {
+            key: "[secret]"
+            if any(word in str(key).lower() for word in _SECRET_KEYS)
+            else _without_secrets(value)
+            for key, value in data.items()
+        }
+    if isinstance(data, list):
+        return [_without_secrets(item) for item in data]
+    return data
