@@ -24,7 +24,9 @@ def dry_run(input_schema: Any, output_schema: Any, arguments: Any) -> DryRun:
             return DryRun("arguments", problem=problem)
     if output_schema is None:
         return DryRun("result")
-    hints = cast("Mapping[str, Any]", arguments) if isinstance(arguments, Mapping) else {}
+    hints: Mapping[str, Any] = {}
+    if isinstance(arguments, Mapping):
+        hints = cast("Mapping[str, Any]", arguments)
     try:
         return DryRun("result", synthesise(output_schema, hints))
     except CannotSynthesise as error:

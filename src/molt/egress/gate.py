@@ -4,6 +4,7 @@ A violation is reported, and the rollback written, before the caller hears of th
 """
 
 import time
+from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,7 +17,15 @@ from molt.egress.ledger import Ledger
 from molt.egress.runs import Caller, Callers
 from molt.egress.violations import Violations
 
-_SECRET_KEYS: Final = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization")
+_SECRET_KEYS: Final = (
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "authorization",
+)
 _DISPOSITIONS: Final[dict[str, Disposition]] = {
     "execute": "executed",
     "read": "read",
@@ -35,6 +44,13 @@ class Passage(NamedTuple):
     via: str
     arguments: str
     began: float
+
+    @property
+    def to_record(self) -> bool:
+        """Whether shadow runs may be answered with what this call reads."""
+        policy = self.caller.policy
+        wanted = policy is not None and policy.reads == "recorded"
+        return wanted and self.decision.act == "read" and self.caller.standing == "live"
 
 
 class Gate:
@@ -102,6 +118,11 @@ class Gate:
                 trace=caller.trace,
             )
         )
+
+    def under_way(self, passage: Passage) -> AbstractContextManager[None]:
+        """Count the call as one in flight. Once it has reached its tool it cannot be taken back: it
+        ends by itself, and its answer says what was done."""
+        return self.callers.watching(passage.caller.run, lambda reason: None)
 
     def _book(self, caller: Caller) -> bool:
         """Take one call from the run's budget; callers without a run have none to take from."""

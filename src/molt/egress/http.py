@@ -24,11 +24,22 @@ class ClientGone(Exception):
 class Request:
     """A request, and the way to answer it. Header names are lower case."""
 
-    __slots__ = ("_gone", "_receive", "_send", "began", "headers", "method", "path", "query")
+    __slots__ = (
+        "_gone",
+        "_receive",
+        "_send",
+        "began",
+        "headers",
+        "method",
+        "path",
+        "query",
+        "raw_path",
+    )
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.raw_path: bytes = scope["raw_path"]
         self.query: bytes = scope["query_string"]
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.began = False

@@ -94,9 +94,7 @@ class McpDoor:
             await self._call(request, body, message)
         elif message.method == "tools/list":
             await self._list(request, body, message)
-        elif message.kind != "request" and message.method not in _LIVE_ONLY:
-            await self._pass(request, body)
-        elif message.method in _PASSED or self._may_steer(request, message):
+        elif self._passes(request, message):
             await self._pass(request, body)
         else:
             text = f"Method not found: Molt does not pass on {message.method}"
@@ -104,9 +102,15 @@ class McpDoor:
             error = jsonrpc.error(message.id, jsonrpc.METHOD_NOT_FOUND, text)
             await request.answer(status, error)
 
-    def _may_steer(self, request: Request, message: Message) -> bool:
-        """Whether a method that changes a task under way comes from a live run."""
-        return message.method in _LIVE_ONLY and self._caller(request, message).standing == "live"
+    def _passes(self, request: Request, message: Message) -> bool:
+        """Whether a message goes on unread; one that changes a task under way only from a live run."""
+        if message.kind == "answer":
+            return True
+        if message.kind == "notification":
+            return message.method.startswith("notifications/")
+        if message.method in _LIVE_ONLY:
+            return self._caller(request, message).standing == "live"
+        return message.method in _PASSED
 
     def _caller(self, request: Request, message: Message) -> Caller:
         """Who calls: by the request's `_meta`, which clients can set for each call, else by header."""
@@ -150,7 +154,7 @@ class McpDoor:
         tool = await self.catalogue.find(name)
         hinted = tool is not None and tool.read_only and self._service.trust_annotations
         caller = self._caller(request, message)
-        call = ToolCall(name, arguments, hinted)
+        call = ToolCall(name, arguments, hinted, tool.input_schema if tool else None)
         passage = await self._gate.admit(caller, call, self._service.name)
         act = passage.decision.act
         if act == "deny":
@@ -163,9 +167,9 @@ class McpDoor:
 
     async def _execute(self, request: Request, body: bytes, passage: Passage) -> None:
         status = 0
-        taken = _Taken() if self._keeps(passage) else None
+        taken = _Taken() if passage.to_record else None
         try:
-            with self._gate.callers.watching(passage.caller.run, _let_finish):
+            with self._gate.under_way(passage):
                 status = await self._pass(request, body, passage.caller, taken)
         finally:
             self._gate.close(passage, status)
@@ -173,25 +177,16 @@ class McpDoor:
             call = passage.call
             self._recorded.keep(self._service.name, call.tool, call.arguments, answer)
 
-    def _keeps(self, passage: Passage) -> bool:
-        policy = passage.caller.policy
-        reads = passage.decision.act == "read" and policy is not None
-        return reads and policy.reads == "recorded" and passage.caller.standing == "live"
-
     async def _answer_without(
         self, request: Request, message: Message, passage: Passage, tool: Tool | None
     ) -> None:
         """Answer a call that is not executed."""
         call = passage.call
-        if tool is None and self.catalogue.known:
-            text = f"Unknown tool: {call.tool}"
-            status = 400 if _is_stateless(request) else 200
-            error = jsonrpc.error(message.id, jsonrpc.INVALID_PARAMS, text)
-            await request.answer(status, error)
-            return
         if tool is None:
             text = f"dry run of {call.tool}: its server does not say which tools it has"
-            await self._say(request, message, problem_result(text, call.tool))
+            if self.catalogue.known:
+                text = f"Unknown tool: {call.tool!r}"
+            await self._say(request, message, problem_result(text))
             return
         if passage.decision.act == "recorded":
             answer = self._recorded.find(self._service.name, call.tool, call.arguments)
@@ -200,7 +195,7 @@ class McpDoor:
                 return
         if "task" in message.params:
             text = f"dry run of {call.tool}: not as a task; call it without `task`"
-            await self._say(request, message, problem_result(text, call.tool))
+            await self._say(request, message, problem_result(text))
             return
         made = dry_run(tool.input_schema, tool.output_schema, call.arguments)
         await self._say(request, message, dry_result(made, call.tool))
@@ -208,7 +203,7 @@ class McpDoor:
     async def _say(self, request: Request, message: Message, result: dict[str, Any]) -> None:
         if _is_stateless(request):
             result = {"resultType": "complete", **result}
-        headers = [JSON]
+        headers: list[tuple[bytes, bytes]] = [JSON]
         if (session := request.header(b"mcp-session-id")) is not None:
             headers.append((b"mcp-session-id", session))
         await request.answer(200, jsonrpc.result(message.id, result), headers)
@@ -301,10 +296,6 @@ class _Taken:
 
 class _Answer(msgspec.Struct):
     result: Any = None
-
-
-def _let_finish(reason: str) -> None:
-    """A call that has reached its tool cannot be taken back; its answer tells what was done."""
 
 
 def _is_stateless(request: Request) -> bool:

@@ -8,7 +8,9 @@ import msgspec
 Permits = Callable[[str], bool]
 
 
-def filtered(body: bytes, content_type: str, message_id: str | int | None, permits: Permits) -> bytes:
+def filtered(
+    body: bytes, content_type: str, message_id: str | int | None, permits: Permits
+) -> bytes:
     """The answer to `tools/list` without forbidden tools; the same bytes where nothing is left out."""
     if "text/event-stream" in content_type:
         return _stream(body, message_id, permits)

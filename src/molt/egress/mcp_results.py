@@ -14,6 +14,8 @@ RECORDED: Final = "molt/recorded"
 
 def denied(decision: Decision) -> dict[str, Any]:
     """A call that was not allowed: an error of the tool, which a model can read and live with."""
+    if decision.why == "invalid":
+        return _error(f"Input validation error: {decision.reason}", {DENIED: decision.why})
     return _error(f"Denied: {decision.reason}", {DENIED: decision.why})
 
 
@@ -23,7 +25,7 @@ def dry_result(made: DryRun, tool: str) -> dict[str, Any]:
     if made.kind == "arguments":
         return _error(f"Input validation error: {made.problem}", mark)
     if made.kind == "unknown":
-        return problem_result(f"dry run of {tool}: {made.problem}", tool)
+        return problem_result(f"dry run of {tool}: {made.problem}")
     if made.result is None:
         text = f"{tool} was accepted"
         return {"content": [_text(text)], "isError": False, "_meta": mark}
@@ -33,7 +35,7 @@ def dry_result(made: DryRun, tool: str) -> dict[str, Any]:
     return result | {"structuredContent": made.result}
 
 
-def problem_result(text: str, tool: str) -> dict[str, Any]:
+def problem_result(text: str) -> dict[str, Any]:
     """A dry run for which nothing that conforms can be made."""
     return _error(text, {DRY_RUN: True})
 

@@ -1,6 +1,6 @@
 """Everything the egress process is told, as one JSON file; it holds keys, so its mode is 0600."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -32,6 +32,39 @@ class ModelService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer_timeout: float = 120.0
 
 
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One route of an HTTP service, as a tool. `path` is a template such as `/orders/{id}`.
+
+    `input_schema` judges the arguments (path, query and JSON body together); `example` or else
+    `output_schema` makes the answer of a dry run, with `status`.
+    """
+
+    method: str
+    path: str
+    tool: str
+    input_schema: Any = None
+    output_schema: Any = None
+    example: Any = None
+    has_example: bool = False
+    status: int = 200
+
+
+class ToolService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A server of tools. `headers` are sent with each request; agents never see them.
+
+    `trust_annotations` believes what it says about tools that only read. `answer_timeout` is the
+    wait for the head of an answer, in seconds. `routes` are those of an `http` service.
+    """
+
+    name: str
+    url: str
+    kind: Literal["mcp", "http"] = "mcp"
+    headers: dict[str, str] = {}
+    trust_annotations: bool = True
+    answer_timeout: float = 60.0
+    routes: tuple[Route, ...] = ()
+
+
 class EgressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The egress. `id` is its name towards control and in the audit log.
 
@@ -52,6 +85,7 @@ class EgressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: tuple[ModelService, ...] = ()
     models_without_run: bool = False
     tokens_counted: Literal["all", "output"] = "all"
+    tools: tuple[ToolService, ...] = ()
     prices: dict[str, Price] = {}
     max_body: int = 32 * 1024 * 1024
     drain: float = 10.0

@@ -49,7 +49,7 @@ class Message(msgspec.Struct, frozen=True):
 
 def read(body: bytes) -> Message:
     """The message in the body of a request; raises `Malformed`."""
-    data = _decode(body)
+    data = strict_json(body)
     if isinstance(data, list):
         raise Malformed(
             INVALID_REQUEST, "JSON-RPC batches are not passed on; send one message a request"
@@ -75,15 +75,8 @@ def read(body: bytes) -> Message:
     return Message("request" if "id" in data else "notification", given, method, params)
 
 
-def strict_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`, read as strictly; raises `Malformed`."""
-    data = _decode(body)
-    if not isinstance(data, dict):
-        raise Malformed(INVALID_REQUEST, "expected a JSON object")
-    return data
-
-
-def _decode(body: bytes) -> Any:
+def strict_json(body: bytes) -> Any:
+    """The JSON value in `body`, read as strictly; raises `Malformed`."""
     try:
         return json.loads(
             body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant

@@ -21,6 +21,7 @@ from molt.apps.serve.lifetime import Server, bind
 from molt.apps.serve.logs import configure_logs
 from molt.core.errors import MoltError
 from molt.egress.settings import EgressSettings
+from molt.egress.tool_doors import open_tool_doors
 from molt.egress.worker import Egress
 from molt.link.settings_file import read_settings
 
@@ -49,6 +50,7 @@ async def serve(settings: EgressSettings) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
+    open_tool_doors(egress)
     await egress.start()
     gc.freeze()
     try:

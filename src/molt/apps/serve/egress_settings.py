@@ -5,7 +5,8 @@ from pathlib import Path
 
 from molt.apps.serve.gateway_settings import BATCH_SECONDS
 from molt.apps.serve.keys import Keys
-from molt.apps.settings import Egress, ModelService, Settings
+from molt.apps.serve.tool_routes import routes_of
+from molt.apps.settings import Egress, ModelService, Settings, ToolService
 from molt.core.errors import OperatorError
 from molt.egress import settings as egress
 from molt.link.settings_file import write_settings
@@ -36,6 +37,9 @@ def egress_settings(
         models=tuple(_service(name, one, environ) for name, one in section.models.items()),
         models_without_run=section.models_without_run,
         tokens_counted=section.tokens_counted,
+        tools=tuple(
+            _tools(name, one, environ, settings.data) for name, one in section.tools.items()
+        ),
         prices={
             model: egress.Price(price.input, price.output)
             for model, price in settings.prices.items()
@@ -59,7 +63,23 @@ def _service(name: str, one: ModelService, environ: Mapping[str, str]) -> egress
     )
 
 
-def _key(where: str, one: ModelService, environ: Mapping[str, str]) -> str | None:
+def _tools(
+    name: str, one: ToolService, environ: Mapping[str, str], data: Path
+) -> egress.ToolService:
+    where = f"egress.tools.{name}"
+    key = _key(where, one, environ)
+    return egress.ToolService(
+        name=name,
+        url=one.url.rstrip("/") if one.kind == "http" else one.url,
+        kind=one.kind,
+        headers=({"authorization": f"Bearer {key}"} if key else {}) | one.headers,
+        trust_annotations=one.trust_annotations,
+        answer_timeout=one.answer_timeout.total_seconds(),
+        routes=routes_of(where, one, data / "egress" / f"openapi-{name}.json"),
+    )
+
+
+def _key(where: str, one: ModelService | ToolService, environ: Mapping[str, str]) -> str | None:
     given = [field for field in ("key", "key_file", "key_env") if getattr(one, field) is not None]
     if len(given) > 1:
         raise OperatorError(f"{where}: give one of {', '.join(given)}, not several")
