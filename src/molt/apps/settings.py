@@ -23,7 +23,7 @@ PREFIX = "MOLT_"
 
 RoleName = Literal["viewer", "operator", "approver", "admin"]
 
-OUTSIDE = frozenset({"MOLT_URL", "MOLT_TOKEN", "MOLT_CONFIG"})
+OUTSIDE = frozenset({"MOLT_URL", "MOLT_TOKEN", "MOLT_CONFIG", "MOLT_EGRESS_URL"})
 """Read by the command line; not settings."""
 
 

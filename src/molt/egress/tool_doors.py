@@ -1,9 +1,10 @@
-"""Opens the doors to tools: one for each server, with one gate for them all."""
+"""Opens the doors to tools: one for each server, one for `molt.guard`, with one gate for them all."""
 
 from collections.abc import Callable, Iterable
 
 import aiohttp
 
+from molt.egress import guard
 from molt.egress.app import App
 from molt.egress.gate import Gate
 from molt.egress.http_tools import HttpDoor
@@ -27,8 +28,9 @@ def open_doors(
     http: Callable[[], aiohttp.ClientSession],
     max_body: int,
 ) -> None:
-    """Open a door in `app` for each service."""
+    """Open a door in `app` for each service, and the guard's."""
     recorded = Recorded()
+    app.at(guard.PATH, guard.GuardDoor(gate, max_body))
     for service in services:
         if service.kind == "mcp":
             app.at(f"/mcp/{service.name}", McpDoor(service, gate, http, recorded, max_body))

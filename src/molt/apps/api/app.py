@@ -47,6 +47,7 @@ class Parts(NamedTuple):
     cost: Cost
     shadowing: Shadowing
     rules: Rules = Rules()
+    tools_enforced: bool = False
 
 
 STATUS: dict[type[MoltError], int] = {

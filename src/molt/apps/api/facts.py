@@ -68,7 +68,8 @@ async def report_call(body: CallReport, request: Request) -> Response:
             "reason": "observed",
         }
     )
-    await _police(controller, claims, body, now)
+    if not request.app.state.tools_enforced:
+        await _police(controller, claims, body, now)
     return Response(status_code=204)
 
 
@@ -79,7 +80,11 @@ async def calls_of_run(run: str, request: Request, _: Viewer) -> list[dict[str, 
 
 
 async def _police(controller: Controller, claims: Run, call: CallReport, now: datetime) -> None:
-    """A reported call that the policy forbids is a violation before it happens: refused."""
+    """A reported call that the policy forbids is a violation before it happens: refused.
+
+    Where tools are reached through the egress, a report is only an announcement: the call itself is
+    decided, and stopped, there.
+    """
     desk = controller.desks.get(claims.rollout)
     if desk is None:
         return

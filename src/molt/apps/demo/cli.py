@@ -36,6 +36,12 @@ def demo(
         Path | None, typer.Option(exists=True, dir_okay=False, help="Real dialogues, JSON Lines.")
     ] = None,
     fault: Fault = None,
+    agent_ignores_shadow: Annotated[
+        bool,
+        typer.Option(
+            "--agent-ignores-shadow", help="The agent takes shadow requests for live ones."
+        ),
+    ] = False,
     keep: Annotated[bool, typer.Option(help="Leave everything running at the end.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object at the end, and nothing else.")
@@ -71,6 +77,7 @@ def demo(
             fault=fault,
             rate=rate,
             seed=seed,
+            ignore_shadow=agent_ignores_shadow,
         )
         with contextlib.suppress(KeyboardInterrupt):
             summary = asyncio.run(_play(options, keep, as_json))

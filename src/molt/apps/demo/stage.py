@@ -1,6 +1,7 @@
 """The processes of the demo: the reference bar, and Molt in front of it."""
 
 import os
+import secrets
 import signal
 from collections.abc import Mapping
 from datetime import timedelta
@@ -12,6 +13,7 @@ import httpx
 from ruamel.yaml import YAML
 
 from molt.adapters.playbooks import load_playbook
+from molt.apps.serve.installation import fixed
 from molt.apps.serve.supervisor import Child, Program
 from molt.core.playbook import Playbook
 from molt.core.quantities import parse_duration, show_duration
@@ -38,8 +40,13 @@ class Stage:
     async def open(self) -> None:
         """Start everything in the order in which it depends on each other."""
         existing = await self._bar("existing-system", "--latency-ms", "70")
+        self._environ["BAR_TOOLS_KEY"] = key = secrets.token_hex(16)
         tools = await self._bar("bar-tools")
-        extra = ["--tools", f"{tools['url']}/mcp", "--allow-faults", "--latency-ms", "5"]
+        del self._environ["BAR_TOOLS_KEY"]
+        egress = fixed("127.0.0.1:0")
+        # The agent reaches its tools through Molt only: it does not have their key.
+        extra = ["--tools", f"http://{egress}/mcp/bar", "--tools-know-shadow"]
+        extra += ["--allow-faults", "--latency-ms", "5"]
         if self._ignore_shadow:
             extra.append("--ignore-shadow")
         agent = await self._bar("agent-chat", *extra)
@@ -50,7 +57,8 @@ class Stage:
             "agent-chat": agent["url"],
         }
         config = self.data / "molt.yaml"
-        config.write_text(self._config(), encoding="utf-8")
+        config.write_text(self._config(egress), encoding="utf-8")
+        self._environ["BAR_TOOLS_KEY"] = key
         serve = Program("molt", ["-m", "molt.apps.cli", "serve", "--config", str(config), "--json"])
         ready = await self._start(serve)
         self.gateway, self.api, self.token = ready["gateway"], ready["api"], ready["token"]
@@ -65,7 +73,7 @@ class Stage:
         self._children.append(child)
         return await child.start()
 
-    def _config(self) -> str:
+    def _config(self, egress: str) -> str:
         return "\n".join(
             [
                 f"listen: 127.0.0.1:{self._port}",
@@ -77,6 +85,10 @@ class Stage:
                 "health: /health}",
                 "identity: {profiles: [agent-chat, openai]}",
                 "agents: {reports_actions: true}",
+                "egress:",
+                f"  listen: {egress}",
+                "  tools:",
+                f"    bar: {{url: {self.urls['bar-tools']}/mcp, key_env: BAR_TOOLS_KEY}}",
                 "log_level: error",
                 "",
             ]

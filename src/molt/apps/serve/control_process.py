@@ -120,6 +120,7 @@ class ControlProcess:
                 cost=settings.cost,
                 rules=rules_of(settings.auth, settings.public_api, keys.web),
                 shadowing=self.shadowing,
+                tools_enforced=settings.egress is not None and bool(settings.egress.tools),
             )
         )
         add_console(app)

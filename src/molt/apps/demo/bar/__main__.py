@@ -1,6 +1,7 @@
 """Starts one service of the reference bar: `python -m molt.apps.demo.bar SERVICE --port P --data DIR`."""
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     agent.add_argument(
         "--ignore-shadow", action="store_true", help="execute writes in shadow mode too"
     )
+    agent.add_argument(
+        "--tools-know-shadow",
+        action="store_true",
+        help="leave dry runs to the tools: they are reached through Molt",
+    )
     agent.add_argument("--allow-faults", action="store_true", help="accept POST /_fault")
     return parser
 
@@ -67,7 +73,7 @@ def _bar_tools(options: argparse.Namespace) -> None:
     from molt.apps.demo.bar.serving import serve
     from molt.apps.demo.bar.tool_server import BarTools
 
-    tools = BarTools(options.data / "bar-tools.db")
+    tools = BarTools(options.data / "bar-tools.db", os.environ.get("BAR_TOOLS_KEY", ""))
     try:
         serve(tools.app(), "bar-tools", options.host, options.port)
     finally:
@@ -86,6 +92,7 @@ def _agent_chat(options: argparse.Namespace) -> None:
         session_ttl=options.session_ttl,
         most_runs=options.most_runs,
         ignore_shadow=options.ignore_shadow,
+        tools_know_shadow=options.tools_know_shadow,
         allow_faults=options.allow_faults,
     )
     serve(agent_chat(settings), "agent-chat", options.host, options.port)

@@ -137,9 +137,10 @@ class AgentService:
 
     def _begin(self, ask: Ask, request: Request) -> tuple[Session, Run]:
         """The conversation and the run. What was only tried in shadow is never remembered in live ones."""
-        shadow = request.headers.get("x-molt-mode") == "shadow"
+        ignores = self._settings.ignore_shadow
+        shadow = request.headers.get("x-molt-mode") == "shadow" and not ignores
         session = self._shadow.find(ask, adopt=True) if shadow else self._live.find(ask)
-        run = Run.of(ask.agent, session.memory, request.headers, self._settings.ignore_shadow)
+        run = Run.of(ask.agent, session.memory, request.headers, ignores)
         request.state.run = run
         return session, run
 

@@ -12,6 +12,9 @@ class AgentSettings:
     """Settings of one agent-chat process; `latency_ms` is the median of a simulated delay,
     `most_runs` how many requests are worked on at once; more are refused with 503.
 
+    An agent that does `ignore_shadow` acts as if every request were live. Where `tools_know_shadow`,
+    because they are behind Molt, it leaves dry runs to them.
+
     With `base_url` or `api_key` the agent asks that OpenAI-compatible endpoint for `model`;
     without, the offline model answers and no network is used.
     """
@@ -22,6 +25,7 @@ class AgentSettings:
     session_ttl: float = 1800.0
     most_runs: int = 64
     ignore_shadow: bool = False
+    tools_know_shadow: bool = False
     allow_faults: bool = False
     base_url: str = ""
     api_key: str = ""
@@ -42,12 +46,14 @@ class AgentSettings:
         session_ttl: float,
         most_runs: int,
         ignore_shadow: bool,
+        tools_know_shadow: bool = False,
         allow_faults: bool,
         environ: Mapping[str, str] = os.environ,
     ) -> "AgentSettings":
         """Settings with the model endpoint from OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL."""
         return cls(
-            tools_url, version, latency_ms, session_ttl, most_runs, ignore_shadow, allow_faults,
+            tools_url, version, latency_ms, session_ttl, most_runs, ignore_shadow,
+            tools_know_shadow, allow_faults,
             base_url=environ.get("OPENAI_BASE_URL", ""),
             api_key=environ.get("OPENAI_API_KEY", ""),
             model=environ.get("OPENAI_MODEL") or MODEL,

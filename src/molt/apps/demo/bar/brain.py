@@ -50,7 +50,7 @@ class Brain:
 
     def __init__(self, settings: AgentSettings, latency: Latency) -> None:
         self._latency = latency
-        self._door = ToolDoor(settings.tools_url)
+        self._door = ToolDoor(settings.tools_url, settings.tools_know_shadow)
         self._endpoint = None if settings.offline else _endpoint(settings)
         self._real: Model | None = None
         if self._endpoint is not None:

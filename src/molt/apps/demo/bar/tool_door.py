@@ -1,7 +1,7 @@
 """The door between agent and tools: every call passes here, whichever model asked for it.
 
 In shadow a writing tool is not executed: its arguments are validated and a marked result that
-satisfies its output schema goes back. In live mode a writing call is reported before it is made.
+satisfies its output schema goes back; where the tools are behind Molt, Molt does that. In live mode a writing call is reported before it is made.
 """
 
 import asyncio
@@ -35,8 +35,9 @@ class ToolDoor:
     A session that broke is replaced before the next run; the run in which it broke fails.
     """
 
-    def __init__(self, tools_url: str) -> None:
+    def __init__(self, tools_url: str, tools_know_shadow: bool = False) -> None:
         self._url = tools_url
+        self._tools_know_shadow = tools_know_shadow
         self._toolset: MCPToolset[Run] | None = None
         self._of_agent: dict[str, AbstractToolset[Run]] = {}
         self._broken = True
@@ -91,10 +92,10 @@ class ToolDoor:
         writes = name not in READ_ONLY
         done = Done(name, arguments, {"error": "not executed"}, dry_run=writes and run.shadow)
         run.calls.append(done)
-        if done.dry_run:
+        if done.dry_run and not self._tools_know_shadow:
             done.result = self._dry_run(name, arguments)
             return done.result
-        if writes:
+        if writes and not done.dry_run:
             await self._report(run, name, arguments)
             run.acted.append(name)
         done.result = await self._execute(call, name, arguments, run)

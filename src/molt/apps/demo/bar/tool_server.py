@@ -5,6 +5,7 @@ caller's request metadata (`_meta`) or headers (`x-molt-run`, `x-molt-mode`) say
 shadow runs have really placed is counted here, where they would be executed, and nowhere else.
 """
 
+import hmac
 import logging
 from collections import Counter as Tally
 from pathlib import Path
@@ -18,14 +19,14 @@ from mcp.types import ToolAnnotations
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from molt.apps.demo.bar import shapes
 from molt.apps.demo.bar.counter import Counter
 from molt.apps.demo.bar.desks import READ_ONLY
 from molt.apps.demo.bar.store import Books, Refused
 
-RUN, MODE = "x-molt-run", "x-molt-mode"
+RUN, MODE, RUN_ID = "x-molt-run", "x-molt-mode", "x-molt-run-id"
 
 VenueId = Annotated[str, Field(description="Id of the venue, such as venue-1.")]
 CartId = Annotated[
@@ -41,7 +42,8 @@ OrderType = Literal["here", "to go", "delivery"]
 class BarTools:
     """The tool server over one database file."""
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, key: str = "") -> None:
+        self._key = key
         self._books = Books(database)
         self._counter = Counter(self._books)
         self._calls: Tally[str] = Tally()
@@ -61,7 +63,8 @@ class BarTools:
 
     def app(self) -> ASGIApp:
         """The ASGI application: stateless, so that any client may come and go."""
-        return self.mcp.http_app(path="/mcp", stateless_http=True, json_response=True)
+        app = self.mcp.http_app(path="/mcp", stateless_http=True, json_response=True)
+        return Keyed(app, self._key) if self._key else app
 
     def close(self) -> None:
         """Release the database."""
@@ -198,11 +201,32 @@ class BarTools:
         )  # fmt: skip
 
 
+class Keyed:
+    """Lets only those in who have the key; `/stats` and `/health` are open."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app = app
+        self._authorization = f"Bearer {key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http" and scope["path"] == "/mcp":
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._authorization):
+                refusal = JSONResponse({"error": "the tools need a key"}, status_code=401)
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
 def _origin() -> tuple[str, str]:
-    """The run and mode that the caller acts for: from the request's `_meta`, else from its headers."""
+    """The run and mode that the caller acts for. Molt's own headers are the truth; without them the
+    request's `_meta` says it, or what headers the agent sends itself."""
+    headers = get_http_headers(include={RUN, MODE, RUN_ID})
+    if RUN_ID in headers:
+        return headers[RUN_ID], headers.get(MODE, "")
     context = get_context().request_context
     meta = cast("dict[str, Any]", dict(context.meta) if context and context.meta else {})
     if RUN in meta or MODE in meta:
         return str(meta.get(RUN, "")), str(meta.get(MODE, ""))
-    headers = get_http_headers(include={RUN, MODE})
     return headers.get(RUN, ""), headers.get(MODE, "")
