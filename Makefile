@@ -55,9 +55,10 @@ layers: setup
 docs: setup  ## check that the generated reference pages are current (UPDATE=1 rewrites them)
 	@$(BIN)/python -m molt.apps.docs $(if $(UPDATE),--write,--check)
 
-bench: setup  ## the gateway against nginx and no proxy, and one flag decision
+bench: setup  ## the gateway against nginx and no proxy, one flag decision, and the egress
 	@$(BIN)/python benchmarks/decision.py
 	@$(BIN)/python benchmarks/gateway.py $(ARGS)
+	@$(BIN)/python benchmarks/egress.py
 
 bench-decisions: setup  ## how often rules are wrong, how soon right; Molt's and others' (SEEDS=1000: full)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.decisions --seeds $(SEEDS) $(ARGS)

@@ -48,7 +48,8 @@ async def test_the_key_is_molts_and_the_agents_own_never_leaves(
 async def test_a_forbidden_call_is_stopped_and_the_rollback_written_first(
     world: World, api: str, stream: bool
 ):
-    world.provider.tools = [("menu_drop", '{"table": "all"}')]
+    arguments = '{"table": "all", "password": "hunter2", "to": "ann@example.com"}'
+    world.provider.tools = [("menu_drop", arguments)]
     token = world.token()
 
     said = await ask(api, world.url, token, stream=stream)
@@ -59,7 +60,8 @@ async def test_a_forbidden_call_is_stopped_and_the_rollback_written_first(
     (violation,) = world.control.reported.values()  # there before the answer was
     assert (violation.tool, violation.agent, violation.source) == ("menu_drop", "guest", "enforced")
     assert (violation.run, violation.subject) == (token.split(".")[1], "5ub7ec7")
-    assert violation.arguments is None if stream else "all" in (violation.arguments or "")
+    said_all = '{"table":"all","password":"[secret]","to":"[email]"}'
+    assert violation.arguments == (None if stream else said_all)
     with pytest.raises(REFUSED, match="ended by a violation"):
         await ask(api, world.url, token, stream=stream)
     calls = await world.calls(3)

@@ -11,6 +11,7 @@ from molt.core.evidence import Call, Disposition
 from molt.egress.denials import DENIED, Denied
 from molt.egress.house import House
 from molt.egress.http import BodyTooLarge, Request
+from molt.egress.kept import kept_text
 from molt.egress.ledger import Reservation
 from molt.egress.providers import Provider, back, token_of
 from molt.egress.runs import Caller
@@ -304,7 +305,7 @@ class ModelCall:
         run = self._caller.run
         if run is None:
             return
-        arguments = None if made.arguments is None else made.arguments[:4000]
+        arguments = kept_text(made.arguments)
         await self._house.violations.report(run, made.name, arguments=arguments, detail=how)
         self._house.journal.note(
             Call(
