@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from molt.apps.serve.gateway_settings import BATCH_SECONDS
 from molt.gateway.settings import GatewaySettings, Price, Service
 from molt.link.settings_file import write_settings
 from stand.contestants import Contestant, process, script
@@ -32,6 +33,7 @@ def whole_gateway(
             candidate=service,
             port=0,
             prices={"gpt-4o-mini": Price(0.15, 0.6)},
+            batch_seconds=BATCH_SECONDS,
             log_level="warning",
         )
         path = directory / "gateway.json"

@@ -9,6 +9,8 @@ import msgspec
 from molt.core.errors import Refused, UpstreamError
 from molt.core.evidence import Violation
 from molt.core.flags import Flags
+from molt.link.posts import NotPosted, Posts
+from molt.wire.exchange import header_lines
 
 BEAT_TIMEOUT: Final = 3.0
 """Control sends a line every second; a stream silent for this long is dead."""
@@ -48,10 +50,13 @@ class ControlClient:
             timeout=httpx.Timeout(_BATCH_TIMEOUT, connect=_CLOSE_TIMEOUT),
             trust_env=False,
         )
+        bearer = header_lines([(b"authorization", b"Bearer " + key.encode())])
+        self._posts = Posts(url, bearer, connect=_CLOSE_TIMEOUT, answer=_BATCH_TIMEOUT)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._http.aclose()
+        await self._posts.close()
 
     async def lines(self) -> AsyncIterator[Line]:
         """The flag stream, until it ends. Raises `ControlUnreachable`."""
@@ -71,12 +76,9 @@ class ControlClient:
     async def post_batch(self, body: bytes) -> int:
         """Send an encoded `Batch`; the status. Raises `ControlUnreachable` when there is none."""
         try:
-            answer = await self._http.post(
-                "/gateway/v1/batches", content=body, headers={"content-type": "application/json"}
-            )
-        except httpx.HTTPError as error:
-            raise ControlUnreachable(f"a batch did not get through: {error!r}") from error
-        return answer.status_code
+            return await self._posts.post(b"/gateway/v1/batches", b"application/json", body)
+        except NotPosted as error:
+            raise ControlUnreachable(f"a batch did not get through: {error}") from error
 
     async def report_violation(self, violation: Violation, once: str) -> None:
         """Report `violation`; returns when the rollback it causes is written.
