@@ -82,6 +82,14 @@ class Identity(Section):
     session: tuple[str, ...] = ()
 
 
+class UsageFields(Section):
+    """Where JSON answers and events hold their token counts, as dotted paths."""
+
+    input: str = Field(description="Tokens read, such as `meta.tokens.in`.")
+    output: str = Field(description="Tokens written.")
+    model: str | None = Field(default=None, description="The model's name, for prices.")
+
+
 class Agents(Section):
     """What Molt may expect of the agent service."""
 
@@ -90,6 +98,11 @@ class Agents(Section):
     )
     model: str | None = Field(
         default=None, description="What it runs on, for prices, where its answers do not say."
+    )
+    usage: UsageFields | None = Field(
+        default=None,
+        description="Where answers hold their token counts. The OpenAI, Anthropic and agent-chat "
+        "forms are read without it; where these fields are found, they count.",
     )
     reports_actions: bool = Field(
         default=False,
@@ -270,6 +283,14 @@ class Auth(Section):
     oidc: Oidc | None = None
 
 
+WORKERS = (
+    "Gateway processes. Each counts a subject's requests and remembers conversations for itself: "
+    "whoever spreads requests over several connections may get the rate limit once in each, and "
+    "around a change of the share a conversation may meet the new one; the hash keeps the arm the "
+    "same in all of them."
+)
+
+
 class Settings(Section):
     """Everything in molt.yaml."""
 
@@ -279,7 +300,7 @@ class Settings(Section):
         default=None, description="How agents and people reach the control API; default: `api`."
     )
     data: Path = Field(default=Path("molt-data"), description="Everything Molt keeps.")
-    workers: int = Field(default=1, ge=1, le=64, description="Gateway processes.")
+    workers: int = Field(default=1, ge=1, le=64, description=WORKERS)
     tls: Tls | None = Field(default=None, description="Certificate of the gateway's listener.")
     upstreams: Upstreams
     identity: Identity = Identity()

@@ -18,12 +18,14 @@ from molt.gateway.addresses import ClientAddresses
 from molt.gateway.fallback import Fallback
 from molt.gateway.identity import Identity, Who
 from molt.gateway.limits import Limiter
+from molt.gateway.own_usage import OwnUsage
 from molt.gateway.pairs import OpenPair, Pairs
 from molt.gateway.pins import Conversation
 from molt.gateway.recorder import Recorder
 from molt.gateway.refusals import over_limit
 from molt.gateway.routes import Decided, Route, Routes
 from molt.gateway.sessions import SessionField, SessionReader
+from molt.gateway.settings import UsageFields
 from molt.gateway.streams import StreamReader
 from molt.link.tokens import Runs, Traces
 from molt.wire.exchange import Exchange, Failure, Forward, Plan, header_lines
@@ -57,12 +59,14 @@ class Manners(msgspec.Struct, frozen=True):
     With `show_arm` the user's answer says in `x-molt-arm` which arm made it. `version_header` is
     where the candidate names its version. `session_field` is a field of JSON answers that names the
     session, where clients do not choose it. `report_url` is where the candidate reports actions.
+    `usage` says where answers hold their token counts, where that is in no known dialect.
     """
 
     show_arm: bool = True
     version_header: str = "x-agent-version"
     session_field: str | None = None
     report_url: str | None = None
+    usage: UsageFields | None = None
 
 
 class MoltEdge:
@@ -99,6 +103,7 @@ class MoltEdge:
         self._fresh_until = float("-inf")
         self._show_arm = manners.show_arm
         self._version_header = manners.version_header.lower().encode()
+        self._own_usage = OwnUsage(manners.usage) if manners.usage else None
         self._session = SessionField(manners.session_field) if manners.session_field else None
         report = [(b"x-molt-report", manners.report_url.encode())] if manners.report_url else []
         self._live = header_lines([(b"x-molt-mode", b"live"), *report]) + b"x-molt-run: "
@@ -180,7 +185,7 @@ class MoltEdge:
             self._recorder.version_seen(decided.route.rollout, version.decode("latin-1"))
         kind = find(headers, b"content-type")
         encoding = find(headers, b"content-encoding")
-        reader = usage_reader(kind, encoding)
+        reader = usage_reader(kind, encoding, self._own_usage)
         if kind is not None and kind.startswith(b"text/event-stream"):
             reader = StreamReader(reader, decided)
         elif self._session is not None and self._learns(exchange, decided, kind):

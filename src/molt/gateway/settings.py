@@ -53,17 +53,26 @@ class Identification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.session_field or None
 
 
+class UsageFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where JSON answers and events hold their counts: dotted paths, such as `meta.tokens.in`."""
+
+    input: str
+    output: str
+    model: str | None = None
+
+
 class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What may be expected of the candidate.
 
     With `reports_actions` it tells control of each action before it acts, so that control may
     answer in its place whenever it failed without having acted. `model` is what it runs on where
-    its answers do not say.
+    its answers do not say. `usage` is read besides the known dialects, and beats them.
     """
 
     reports_actions: bool = False
     version_header: str = "x-agent-version"
     model: str | None = None
+    usage: UsageFields | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

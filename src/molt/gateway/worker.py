@@ -108,6 +108,7 @@ class Worker:
                 version_header=settings.agent.version_header,
                 session_field=settings.identity.answer_field(),
                 report_url=settings.report_url,
+                usage=settings.agent.usage,
             ),
         )
 

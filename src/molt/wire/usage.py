@@ -6,6 +6,7 @@ JSON and as server-sent events. What cannot be read is `unknown`, never zero.
 
 import logging
 import zlib
+from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -59,20 +60,24 @@ def fed(reader: Reader, pieces: list[bytes]) -> Reader | None:
     return reader
 
 
+Own = Callable[[bytes], Usage]
+"""Reads one JSON object of a form that is not known here; unknown where it does not hold both counts."""
+
+
 def usage_reader(
-    content_type: bytes | None, content_encoding: bytes | None = None
+    content_type: bytes | None, content_encoding: bytes | None = None, own: Own | None = None
 ) -> Reader | None:
     """A reader for an answer with these headers, or None if there is nothing that can be read.
 
-    Which of the forms it is shows in the answer itself.
+    Which of the forms it is shows in the answer itself; what `own` measures beats them.
     """
     if content_encoding is None and content_type in _PLAIN:
-        return JsonReader()
+        return JsonReader(own)
     kind = (content_type or b"").partition(b";")[0].strip().lower()
     if kind == b"application/json":
-        reader: Reader = JsonReader()
+        reader: Reader = JsonReader(own)
     elif kind == b"text/event-stream":
-        reader = StreamReader()
+        reader = StreamReader(own)
     else:
         return None
     encoding = (content_encoding or b"identity").strip().lower()
@@ -252,9 +257,10 @@ def _marked(data: bytes) -> bool:
 class JsonReader:
     """Reads one JSON answer, when it is whole."""
 
-    __slots__ = ("_parts", "_size")
+    __slots__ = ("_own", "_parts", "_size")
 
-    def __init__(self) -> None:
+    def __init__(self, own: Own | None = None) -> None:
+        self._own = own
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -271,17 +277,23 @@ class JsonReader:
         if not self._parts:
             return UNKNOWN
         data = b"".join(self._parts)
-        try:
-            body = _BODY.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return UNKNOWN
-        tokens = body.usage
-        if tokens is not None and tokens.completion_tokens is not None and _is_plain_chat(body):
-            model = body.model or tokens.model
-            return Usage(model, tokens.prompt_tokens, tokens.completion_tokens, (), "measured")
-        found = _Findings()
-        _take(body, found)
-        return found.usage()
+        usage = _usage_of(data)
+        return usage if self._own is None else _preferred(self._own(data), usage)
+
+
+def _usage_of(data: bytes) -> Usage:
+    """What a whole JSON answer of a known form says."""
+    try:
+        body = _BODY.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return UNKNOWN
+    tokens = body.usage
+    if tokens is not None and tokens.completion_tokens is not None and _is_plain_chat(body):
+        model = body.model or tokens.model
+        return Usage(model, tokens.prompt_tokens, tokens.completion_tokens, (), "measured")
+    found = _Findings()
+    _take(body, found)
+    return found.usage()
 
 
 def _is_plain_chat(body: _Body) -> bool:
@@ -294,12 +306,21 @@ def _is_plain_chat(body: _Body) -> bool:
     return message is not None and not message.tool_calls and message.function_call is None
 
 
+def _preferred(own: Usage, known: Usage) -> Usage:
+    if own.source != "measured":
+        return known
+    model = own.model or known.model
+    return Usage(model, own.input_tokens, own.output_tokens, known.tools, "measured")
+
+
 class StreamReader:
     """Reads an event stream; only events that can carry counts or names are decoded."""
 
-    __slots__ = ("_events", "_found", "_named")
+    __slots__ = ("_events", "_found", "_named", "_own", "_told")
 
-    def __init__(self) -> None:
+    def __init__(self, own: Own | None = None) -> None:
+        self._own = own
+        self._told = UNKNOWN
         self._events = EventReader()
         self._found = _Findings()
         self._named = False
@@ -308,15 +329,17 @@ class StreamReader:
         """The next piece; whole events of mere text are not even split."""
         events = self._events
         dull = self._named and data.endswith(b"\n\n") and events.between_events
-        if dull and not _marked(data):
+        if dull and self._own is None and not _marked(data):
             return
         for event in events.feed(data):
+            if self._own is not None:
+                self._told = _preferred(self._own(event), self._told)
             if not self._named or _marked(event):
                 self._decode(event)
 
     def finish(self) -> Usage:
         """What the events said so far."""
-        return self._found.usage()
+        return _preferred(self._told, self._found.usage())
 
     def _decode(self, event: bytes) -> None:
         try:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from molt.apps.serve.keys import Keys
-from molt.apps.settings import Settings, Tls, Upstream
+from molt.apps.settings import Settings, Tls, Upstream, UsageFields
 from molt.gateway import settings as gateway
 from molt.link.settings_file import write_settings
 
@@ -43,6 +43,7 @@ def gateway_settings(settings: Settings, keys: Keys, name: str) -> gateway.Gatew
             reports_actions=settings.agents.reports_actions,
             version_header=settings.agents.version_header,
             model=settings.agents.model,
+            usage=_usage(settings.agents.usage),
         ),
         report_url=f"{settings.public_api}/api/v1/runs/calls",
         bounds=gateway.Bounds(body=settings.max_body, mirrors=settings.mirror_in_flight),
@@ -69,6 +70,10 @@ def _service(upstream: Upstream) -> gateway.Service:
         connect_timeout=upstream.connect_timeout.total_seconds(),
         answer_timeout=upstream.answer_timeout.total_seconds(),
     )
+
+
+def _usage(named: UsageFields | None) -> gateway.UsageFields | None:
+    return gateway.UsageFields(named.input, named.output, named.model) if named else None
 
 
 def _tls(tls: Tls | None) -> gateway.Tls | None:
