@@ -198,7 +198,7 @@ async def ingest_for_ever(store: SqlStore) -> None:
 
 async def test_a_full_disk_keeps_what_was_there_and_nothing_half(tmp_path):
     path = tmp_path / "molt.db"
-    async with await SqlStore.open(path, max_bytes=600_000) as store:
+    async with await SqlStore.open(path, max_bytes=1_200_000) as store:
         with pytest.raises(StoreUnavailable, match=r"disk is full.*Free some space"):
             await ingest_for_ever(store)
         kept = len(await store.slots("r1"))

@@ -66,7 +66,7 @@ def outcome(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Report a business event of a subject, or with --csv a file of them.
+    """Report business events of subjects.
 
     It counts for the arm that the subject was on at that time, up to seven days late. With --csv a
     line that cannot count is named and the others count; sending a file again counts nothing twice.

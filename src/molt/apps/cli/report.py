@@ -30,7 +30,7 @@ def report(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the agent with the existing system, metric by metric.
+    """Compare the agent with the existing system.
 
     Both arms, the difference with an interval that holds however often one looks, the ruling of the
     plan's gates, what settled users show (novelty), each agent type, and what it all means in

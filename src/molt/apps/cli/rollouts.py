@@ -92,7 +92,7 @@ def ask(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Ask in your own name for the approval to leave the present step.
+    """Ask somebody else to approve the step.
 
     Molt asks by itself once all other gates have passed. Whoever asked cannot approve.
     """

@@ -16,9 +16,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_pairs)
     for command in (show, summary, accept, flag):
         group.command()(command)
-    app.add_typer(
-        group, name="shadow", help="Compare the agent's answers in shadow with control's."
-    )
+    app.add_typer(group, name="shadow", help="Compare the agent's answers in shadow.")
 
 
 def list_pairs(

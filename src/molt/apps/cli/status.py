@@ -1,5 +1,6 @@
 """`molt status`: where a rollout is and why, once or live."""
 
+import signal
 import sys
 import time
 from typing import Annotated, Any, NoReturn
@@ -83,13 +84,26 @@ def _print_all(states: list[State]) -> None:
 def _watch(api: Api, rollout: str, interval: float, as_json: bool) -> NoReturn:
     """Look again and again until Ctrl-C; a Molt that does not answer is waited for."""
     show = _Live() if sys.stdout.isatty() and not as_json else _Lines(as_json)
+    ctrl_c = _CtrlC()
+    signal.signal(signal.SIGINT, ctrl_c)
     with show:
-        while True:
+        while not ctrl_c.pressed:
             try:
                 show.state(api.get(at("rollouts", rollout)))
             except Unreachable as error:
                 show.silent(str(error))
             time.sleep(interval)
+    raise KeyboardInterrupt
+
+
+class _CtrlC:
+    """Interrupts, and remembers it: an exception raised while Python frees an object is lost."""
+
+    pressed = False
+
+    def __call__(self, *_: object) -> None:
+        self.pressed = True
+        raise KeyboardInterrupt
 
 
 class _Lines:
