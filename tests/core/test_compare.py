@@ -46,7 +46,12 @@ sides = st.builds(
     data=data,
     calls=calls,
 )
-rules = st.builds(Rules, ignore_calls=st.sampled_from([(), ("look",)]), wording=st.floats(0, 1))
+rules = st.builds(
+    Rules,
+    ignore_calls=st.sampled_from([(), ("look",)]),
+    wording=st.floats(0, 1),
+    dry_runs=st.just(False),
+)
 MIRRORED = {"call_missing": "call_extra", "call_extra": "call_missing"}
 ONE_SIDED = {"latency", "tokens", "cost"}
 
@@ -128,6 +133,17 @@ def test_another_price_blocks_and_other_words_do_not():
     assert reasons(kinds(control, wrong), BLOCKING, {}) == ["prices"]
     (price,) = compare(control, wrong, Rules())
     assert price.text == "said not 4.4, 4.9"
+
+
+def test_what_only_a_real_order_could_have_told_is_not_missed_in_a_dry_run():
+    control = Side(200, text="Order 12 is placed, $4.40, ready in 5 minutes")
+    tried = Side(200, text="Your order is placed", calls=(Call("place_order"),))
+    assert kinds(control, tried) == set()
+    assert kinds(control, tried, Rules(dry_runs=False)) == {"prices", "numbers"}
+    zero = msgspec.structs.replace(tried, text="Your order is placed, $0.00")
+    assert kinds(control, zero) == set()
+    invented = msgspec.structs.replace(tried, text="Your order is placed, $9.90")
+    assert kinds(control, invented) == {"prices"}
 
 
 def test_an_agent_that_says_nothing_or_fails_blocks():

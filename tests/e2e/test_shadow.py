@@ -1,8 +1,12 @@
 """Shadow comparison with real processes: what guests asked, both answers, what differs, who says what."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from molt.adapters.playbooks import load_playbook
 from molt.core.playbook import Playbook
@@ -113,3 +117,65 @@ def test_what_control_is_reported_to_have_done_is_held_against_what_the_agent_wo
 
     until(lambda: pairs(molt)[0]["verdict"] == "acceptable", what="the pair is compared anew")
     assert molt.client.get("/rollouts/r/shadow/summary").json()["all"]["pairs"] == 1
+
+
+RECORDED = [
+    {
+        "speaker": "user",
+        "text": "Can I get a mocha with oat milk?",
+        "calls": [
+            {"api": "get_menu_items", "request": {"query": "Mocha"}, "response": {}},
+            {
+                "api": "add_order_item",
+                "request": {
+                    "menu_item_id": "mocha-3844",
+                    "quantity": "1",
+                    "attributes": [{"attribute_id": "milk-options", "option": "Oat Milk"}],
+                },
+                "response": {"order_item_id": "45332"},
+            },
+        ],
+    },
+    {"speaker": "assistant", "text": "Is this order correct?"},
+    {
+        "speaker": "user",
+        "text": "Yes that's correct.",
+        "calls": [{"api": "finish_order", "request": {"order_id": "1"}, "response": {}}],
+    },
+]
+
+
+def played(path: Path, most: int) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "molt.apps.cli", "demo", "--compare-dialogues", str(path),
+         "--at-most", str(most), "--port", "0", "--json"],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_recorded_dialogues_are_played_in_shadow_and_their_actions_compared(tmp_path):
+    path = tmp_path / "dialogues.jsonl"
+    wrong = [{**RECORDED[0], "calls": []}, *RECORDED[1:]]
+    path.write_text("\n".join(json.dumps({"turns": turns}) for turns in (RECORDED, wrong)))
+
+    found = played(path, 10)
+
+    assert found["actions"] == {"control": 3, "candidate": 4, "matched": 3, "equal": 3}
+    assert found["all"]["pairs"] == 4
+    assert {k["kind"] for k in found["kinds"] if k["blocking"]} == {"call_extra:add_to_cart"}
+
+
+TM4 = Path(__file__).parents[2].parent / "shared" / "data" / "tm4_coffee" / "dialogs.jsonl.gz"
+
+
+@pytest.mark.skipif(not TM4.exists(), reason="the recorded dialogues (tm4_coffee) are not here")
+def test_the_agent_would_have_done_most_of_what_was_recorded_in_real_dialogues():
+    found = played(TM4, 24)
+
+    acted = found["actions"]
+    assert found["all"]["pairs"] == found["turns"] > 40
+    assert acted["control"] > 30
+    assert acted["matched"] >= 0.9 * acted["control"]
+    assert acted["equal"] >= 0.7 * acted["matched"]

@@ -135,6 +135,7 @@ async def summary(desk: Desk, store: PairStore) -> View:
         "kept": len(outlines),
         "pending": sum(1 for row in outlines if row.kinds is None),
         "dropped": ever.dropped,
+        "actions": msgspec.structs.asdict(agreement.acted(desk.book, range(epoch + 1))),
         "kinds": await _kinds(desk, store, ever, outlines),
         "ruled": [{"kind": kind, "acceptable": said} for kind, said in sorted(ruled.items())],
         "noise": [

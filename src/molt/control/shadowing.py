@@ -19,7 +19,7 @@ from molt.core import agreement, compare
 from molt.core.assignment import CANDIDATE
 from molt.core.compare import Noise, Rules
 from molt.core.evidence import SHADOW, BucketSums, SumsKey
-from molt.core.pairs import DROPPED, Action, Call, Pair, RawPairs
+from molt.core.pairs import DROPPED, Action, Call, Pair, RawPairs, Tally
 from molt.core.redaction import Redactor
 from molt.ports import PairStore
 
@@ -115,7 +115,7 @@ class Shadowing:
             return found
 
         done = await asyncio.to_thread(work)
-        counted, sums = count(desk, done, rules)
+        counted, sums = count(desk, done, rules, {pair.id: pair.acted for pair in due})
         await self._keep(desk, counted, sums)
         return len(due) == PAIRS_AT_ONCE
 
@@ -164,11 +164,15 @@ def rules_of(desk: Desk) -> Mapping[str, Rules]:
 
 
 def count(
-    desk: Desk, pairs: Sequence[Pair], rules: Mapping[str, Rules]
+    desk: Desk,
+    pairs: Sequence[Pair],
+    rules: Mapping[str, Rules],
+    before: Mapping[str, Tally | None],
 ) -> tuple[list[Pair], list[BucketSums]]:
     """The pairs with the column each is counted in, and the sums that follow.
 
-    A pair that was counted before moves from its old column to the new one.
+    A pair that was counted before moves from its old column to the new one; `before` holds the
+    actions that it was counted with.
     """
     found: dict[SumsKey, BucketSums] = {}
     known: dict[int, set[str]] = {}
@@ -183,9 +187,11 @@ def count(
         columns.add(column)
         if pair.counted:
             sums.add(pair.counted, pair.bucket, -1.0)
+            agreement.count_actions(sums, pair.bucket, before[pair.id], -1.0)
         elif pair.twin is not None:
             agreement.count_twins(sums, pair.bucket, *_twin_fields(pair, rules[pair.agent]))
         sums.add(column, pair.bucket)
+        agreement.count_actions(sums, pair.bucket, pair.acted)
         counted.append(msgspec.structs.replace(pair, counted=column))
     return counted, [one for one in found.values() if one.columns]
 

@@ -16,7 +16,7 @@ from molt.core.book import Book, Floats
 from molt.core.compare import Noise, family, reasons
 from molt.core.events import Ruling
 from molt.core.evidence import SHADOW, BucketSums, SumsKey
-from molt.core.pairs import DROPPED, PAIRS, TWIN, TWINNED, TWINS
+from molt.core.pairs import ACTED, DROPPED, PAIRS, TWIN, TWINNED, TWINS, Tally
 from molt.core.playbook import ShadowAgreementGate
 from molt.core.quantities import show_fraction
 from molt.core.scene import Scene
@@ -101,6 +101,24 @@ def count_twins(
     for prefix, names in ((TWIN, control), (TWINNED, candidate)):
         for name in sorted(names)[:MOST_FIELDS]:
             sums.add(prefix + name, bucket)
+
+
+def count_actions(sums: BucketSums, bucket: int, acted: Tally | None, times: float = 1.0) -> None:
+    """Count the actions of one pair, or take them back."""
+    for name in Tally.__struct_fields__ if acted else ():
+        if amount := getattr(acted, name):
+            sums.add(ACTED + name, bucket, times * amount)
+
+
+def acted(book: Book, epochs: Iterable[int]) -> Tally:
+    """The actions of all pairs compared in `epochs`."""
+    wanted = list(epochs)
+
+    def total(name: str) -> int:
+        columns = [ACTED + name]
+        return round(sum(float(book.sums(e, CANDIDATE, SHADOW, columns).sum()) for e in wanted))
+
+    return Tally(*map(total, Tally.__struct_fields__))
 
 
 def rule(scene: Scene, gate: ShadowAgreementGate) -> list[Ruling]:

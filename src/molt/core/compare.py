@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from molt.core import json_paths, texts
-from molt.core.pairs import Call, Difference, Pair, Side
+from molt.core.pairs import Call, Difference, Pair, Side, Tally
 from molt.core.quantities import show_fraction
 
 KINDS: Final[dict[str, tuple[float, str]]] = {
@@ -51,7 +51,8 @@ class Rules(msgspec.Struct, frozen=True):
 
     `ignore` are JSON paths, `ignore_calls` globs of tools that only read unless they match `writes`
     too, `ignore_arguments` paths in arguments. `wording` is the least likeness; `slower` and `slower_ms` are both exceeded by
-    what counts as slower, `dearer` by what counts as more tokens or cost.
+    what counts as slower, `dearer` by what counts as more tokens or cost. With `dry_runs` the
+    candidate's actions were only tried: it cannot say what only their results would have told it.
     """
 
     ignore: tuple[str, ...] = ()
@@ -62,6 +63,7 @@ class Rules(msgspec.Struct, frozen=True):
     slower: float = 2.0
     slower_ms: float = 500.0
     dearer: float = 2.0
+    dry_runs: bool = True
 
 
 def compare(control: Side, candidate: Side, rules: Rules) -> list[Difference]:
@@ -78,7 +80,8 @@ def compare(control: Side, candidate: Side, rules: Rules) -> list[Difference]:
         shown = "; ".join(f"{who}: {mark}" for mark, who in marks.items() if mark)
         found.append(Difference("unreadable", shown, control.mark, candidate.mark))
     else:
-        found += _texts(control.text, candidate.text, rules)
+        excused = rules.dry_runs and bool(actions(candidate.calls or (), rules))
+        found += _texts(control.text, candidate.text, rules, excused)
         found += _structure(control.data, candidate.data, rules)
     if control.calls is not None and candidate.calls is not None:
         found += _calls(control.calls, candidate.calls, rules)
@@ -141,7 +144,9 @@ def _amounts(control: Side, candidate: Side, rules: Rules) -> Iterable[Differenc
 # --- words
 
 
-def _texts(control: str | None, candidate: str | None, rules: Rules) -> Iterable[Difference]:
+def _texts(
+    control: str | None, candidate: str | None, rules: Rules, excused: bool
+) -> Iterable[Difference]:
     ours, theirs = (control or "").strip(), (candidate or "").strip()
     if not ours and not theirs:
         return
@@ -151,14 +156,18 @@ def _texts(control: str | None, candidate: str | None, rules: Rules) -> Iterable
     alike = texts.likeness(ours, theirs)
     if alike < rules.wording:
         yield Difference("wording", f"{show_fraction(round(alike, 2))} alike", size=1 - alike)
-    yield from _facts(texts.facts(ours), texts.facts(theirs))
+    yield from _facts(texts.facts(ours), texts.facts(theirs), excused)
 
 
-def _facts(control: texts.Facts, candidate: texts.Facts) -> Iterable[Difference]:
+def _facts(control: texts.Facts, candidate: texts.Facts, excused: bool) -> Iterable[Difference]:
+    """Facts that differ; when `excused`, only those that the candidate states and control does not,
+    and not the zeros of results that were made up for a dry run."""
     for kind in ("prices", "numbers", "names"):
         ours: frozenset[str] = getattr(control, kind)
         theirs: frozenset[str] = getattr(candidate, kind)
-        if ours != theirs:
+        if excused:
+            ours |= theirs & {"0"}
+        if theirs - ours or (ours - theirs and not excused):
             only = [f"not {x}" for x in sorted(ours - theirs)] + sorted(theirs - ours)
             share = len(ours ^ theirs) / len(ours | theirs)
             shown = f"said {', '.join(only[:6])}"
@@ -214,6 +223,21 @@ def _calls(
 
 
 Leaves = dict[str, Any]
+
+
+def tally(control: Side, candidate: Side, rules: Rules) -> Tally | None:
+    """How far the actions agree; None where one side's are not known."""
+    if control.calls is None or candidate.calls is None:
+        return None
+    ours, theirs = actions(control.calls, rules), actions(candidate.calls, rules)
+    matched = equal = 0
+    for tool in {call.tool for call in ours}:
+        mine = [leaves_of(c.arguments, rules) for c in ours if c.tool == tool]
+        other = [leaves_of(c.arguments, rules) for c in theirs if c.tool == tool]
+        both = _matched(mine, other)
+        matched += len(both)
+        equal += sum(1 for i, j in both if agreement(mine[i], other[j]) == 1)
+    return Tally(len(ours), len(theirs), matched, equal)
 
 
 def _calls_of(tool: str, ours: list[Leaves], theirs: list[Leaves]) -> Iterable[Difference]:
@@ -354,4 +378,9 @@ def above(differences: Iterable[Difference], noise: Noise) -> tuple[list[Differe
 def compared(pair: Pair, rules: Rules, noise: Noise) -> Pair:
     """The pair with its differences, above the noise."""
     found, drowned = above(compare(pair.control, pair.candidate, rules), noise)
-    return msgspec.structs.replace(pair, differences=tuple(found), noise=tuple(drowned))
+    return msgspec.structs.replace(
+        pair,
+        differences=tuple(found),
+        noise=tuple(drowned),
+        acted=tally(pair.control, pair.candidate, rules),
+    )

@@ -33,6 +33,10 @@ REOPENS: Final = timedelta(minutes=5)
 """How far back an action that names its subject looks for its pair."""
 
 
+ACTED: Final = "acted:"
+"""Prefix of the columns that count actions, in the order of `Tally`."""
+
+
 class RawSide(msgspec.Struct, array_like=True):
     """One answer as it passed. `outcome` is the proxy's; `cut` says that the body is not all."""
 
@@ -123,6 +127,16 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
     size: float = 1.0
 
 
+class Tally(msgspec.Struct, frozen=True, array_like=True):
+    """Actions of one pair: what control did, what the candidate would have done, how many of these
+    are the same tool, and how many of those have equal arguments."""
+
+    control: int = 0
+    candidate: int = 0
+    matched: int = 0
+    equal: int = 0
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """What a judge said of a pair: evidence beside the comparison, never the comparison itself."""
 
@@ -152,7 +166,7 @@ class Pair(msgspec.Struct, frozen=True, omit_defaults=True):
     """One mirrored request, as it is kept. `differences` is None until it has been compared.
 
     `noise` names fields that differ here, and no more than control differs from itself. `counted` is
-    the column of bucket sums that it was counted in.
+    the column of bucket sums that it was counted in; `acted` is None where calls are not known.
     """
 
     id: str
@@ -173,6 +187,7 @@ class Pair(msgspec.Struct, frozen=True, omit_defaults=True):
     noise: tuple[str, ...] = ()
     judged: Verdict | None = None
     counted: str = ""
+    acted: Tally | None = None
 
     @property
     def action_window(self) -> tuple[datetime, datetime]:

@@ -137,7 +137,19 @@ def _head(found: View) -> list[str]:
     if found["limit"] is not None:
         lines[0] += f", limit {100 * found['limit']:g}%"
     lines.append(f"identical in all that is compared: {everything['identical']:,}")
+    if (acted := found["actions"])["control"] or acted["candidate"]:
+        lines.append(actions_line(acted))
     return lines
+
+
+def actions_line(acted: View) -> str:
+    """`actions: the agent would have made 90 of control's 100 (90.0%), 80 with equal arguments; ...`."""
+    ours, matched, equal = acted["control"], acted["matched"], acted["equal"]
+    share = f" ({100 * matched / ours:.1f}%)" if ours else ""
+    return (
+        f"actions: the agent would have made {matched:,} of control's {ours:,}{share}, {equal:,} of "
+        f"them with equal arguments; and {acted['candidate'] - matched:,} that control did not make"
+    )
 
 
 def _rate(rate: View) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,18 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(file_okay=False, help="Keep everything here; default: temporary.")
     ] = None,
+    compare_dialogues: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Instead: play recorded dialogues (JSON Lines) in shadow, and compare what the "
+            "agent would have done with what was recorded.",
+        ),
+    ] = None,
+    at_most: Annotated[
+        int, typer.Option(min=1, help="Dialogues to compare, from the beginning of the file.")
+    ] = 200,
 ) -> None:
     """Roll an agent out in front of a bar, with guests, from shadow to 100%.
 
@@ -68,6 +81,10 @@ def demo(
         ) from None
     if fault is not None and fault not in FAULTS:
         raise typer.BadParameter(f"{fault!r}; expected one of {', '.join(FAULTS)}")
+    if compare_dialogues is not None:
+        with _folder(data) as folder:
+            _compare(compare_dialogues, at_most, folder, port, as_json)
+        return
     with _folder(data) as folder:
         options = Options(
             data=folder,
@@ -85,6 +102,38 @@ def demo(
                 print(json.dumps(summary))
             raise typer.Exit(0 if summary["outcome"] != "timeout" else 1)
     raise typer.Exit(130)
+
+
+def _compare(path: Path, most: int, folder: Path, port: int, as_json: bool) -> None:
+    """Play dialogues in shadow; print the comparison."""
+    from molt.apps.cli.shadow_screen import print_screen, summary_lines, summary_panel
+    from molt.apps.demo.dialogues import Played, load
+    from molt.apps.demo.stage import Stage
+
+    console = Console(stderr=True)
+    dialogues = load(path, most)
+
+    async def play() -> dict[str, Any]:
+        stage = Stage(folder, port=port)
+        try:
+            await stage.open()
+            played = Played(stage, console.print)
+            try:
+                return await played.run(dialogues)
+            finally:
+                await played.close()
+        finally:
+            await stage.close()
+
+    found = asyncio.run(play())
+    if as_json:
+        print(json.dumps(found))
+        return
+    if sys.stdout.isatty():
+        print_screen(summary_panel(found))
+    else:
+        print("\n".join(summary_lines(found)))
+    print(f"{found['dialogues']} dialogues, {found['turns']} sentences")
 
 
 @contextlib.contextmanager
