@@ -90,6 +90,7 @@ class Controller:
         self._ttl = ttl_seconds
         self._lock = asyncio.Lock()
         self._listeners: list[Listener] = []
+        self._batch_listeners: list[Callable[[Batch], None]] = []
         self._background: set[asyncio.Task[None]] = set()
 
     # --- life
@@ -112,6 +113,10 @@ class Controller:
     def on_records(self, listener: Listener) -> None:
         """Call `listener(rollout, records)` after every append."""
         self._listeners.append(listener)
+
+    def on_batch(self, listener: Callable[[Batch], None]) -> None:
+        """Call `listener` with every batch that is new."""
+        self._batch_listeners.append(listener)
 
     async def close(self) -> None:
         """Stop what runs in the background; the log says where to go on."""
@@ -390,6 +395,8 @@ class Controller:
             raise
         if new is None:
             return False
+        for listener in self._batch_listeners:
+            listener(batch)
         for slot in batch.slots:
             if desk := self.desks.get(slot.key.rollout):
                 desk.book.add_slot(slot)

@@ -3,6 +3,7 @@
 from molt.control.desk import Desk
 from molt.core.events import (
     AlarmRaised,
+    AnomalySeen,
     AnyEvent,
     ApprovalAsked,
     Completed,
@@ -32,6 +33,10 @@ def notice_of(desk: Desk, event: AnyEvent) -> Notice | None:
             return Notice("warning", f"{name}: a question", event.reason, f"{desk.id}-question")
         case AlarmRaised():
             return Notice("warning", f"{name}: {event.alarm}", event.text, event.alarm)
+        case AnomalySeen():
+            more = f" (and {event.more} more)" if event.more else ""
+            title, key = f"{name}: unlike before: {event.anomaly}", f"{desk.id}-{event.anomaly}"
+            return Notice("warning", title, event.text + more, key)
         case StepEntered() | Completed():
             share = event.share if isinstance(event, StepEntered) else desk.rollout.share
             return Notice("info", f"{name}: at {share:g}%", event.reason, desk.id)

@@ -31,14 +31,24 @@ FORGET_EVERY: Final = timedelta(minutes=1)
 ReportedCalls = Callable[[Sequence[str]], Awaitable[Mapping[str, Sequence[tuple[str, str]]]]]
 """Run ids -> tools and arguments (JSON text) that were reported or recorded of them."""
 
+Seen = Callable[[Desk, Sequence[Pair]], Awaitable[None]]
+
 
 class Shadowing:
     """All pairs of one installation."""
 
-    def __init__(self, controller: Controller, store: PairStore, reported: ReportedCalls) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        store: PairStore,
+        reported: ReportedCalls,
+        seen: Seen | None = None,
+    ) -> None:
+        """`seen` gets pairs that were compared for the first time."""
         self.store = store
         self._controller = controller
         self._reported = reported
+        self._seen = seen
         self._lock = asyncio.Lock()
         self._redactors: dict[str, Redactor] = {}
         self._forgot = controller.clock.now()
@@ -117,6 +127,9 @@ class Shadowing:
         done = await asyncio.to_thread(work)
         counted, sums = count(desk, done, rules, {pair.id: pair.acted for pair in due})
         await self._keep(desk, counted, sums)
+        if self._seen is not None:
+            first = {pair.id for pair in due if not pair.counted}
+            await self._seen(desk, [pair for pair in counted if pair.id in first])
         return len(due) == PAIRS_AT_ONCE
 
     async def _keep(self, desk: Desk, pairs: Sequence[Pair], sums: Sequence[BucketSums]) -> None:

@@ -48,6 +48,7 @@ def state(desk: Desk, now: datetime, availability: float | None = None) -> dict[
         "triggers": [_ruling(t.ruling) | {"action": t.action} for t in watched],
         "next": following(scene) if active else None,
         "alarms": rollout.alarms,
+        "anomalies": [msgspec.to_builtins(a) for a in rollout.anomalies],
         "incidents": [incident(i) for i in rollout.incidents],
         "arms": arms(desk),
         "counted": counted(desk),

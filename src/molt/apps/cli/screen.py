@@ -200,6 +200,7 @@ def _written_out(state: State, width: int, height: int) -> set[str]:
     gates = state["gates"]
     fired = sum(1 for t in state["triggers"] if t["verdict"] == "fail")
     troubles = len(state["incidents"][-INCIDENTS_SHOWN:]) + len(state["alarms"])
+    troubles += len(anomaly_lines(state))
     spare = height - LINES - len(gates) - fired - troubles
     room = max(20, width - 10 - max((len(g["name"]) for g in gates), default=0))
     whole: set[str] = set()
@@ -296,8 +297,21 @@ def _troubles(state: State, cut: OverflowMethod) -> Iterator[RenderableType]:
     for incident in state["incidents"][-INCIDENTS_SHOWN:]:
         style = "bold red" if incident["open"] else "dim"
         yield Text(incident_line(incident), style, no_wrap=True, overflow=cut)
+    for line in anomaly_lines(state):
+        yield Text(line, "yellow", no_wrap=True, overflow=cut)
     for name, text in state["alarms"].items():
         yield Text(f"alarm {name}: {text}", "bold yellow", no_wrap=True, overflow=cut)
+
+
+ANOMALIES_SHOWN: Final = 2
+
+
+def anomaly_lines(state: State) -> list[str]:
+    """The latest anomalies: alerts, which decide nothing."""
+    return [
+        f"anomaly {a['anomaly']} at {moment(a['at'])}: {a['text']}"
+        for a in state.get("anomalies", [])[-ANOMALIES_SHOWN:]
+    ]
 
 
 def incident_line(incident: State) -> str:
@@ -337,5 +351,6 @@ def state_lines(state: State) -> list[str]:
         pairs = zip(columns(state), arm_cells(arm, state.get("counted")), strict=True)
         lines.append(f"{name} ({arm['mode']}): " + ", ".join(f"{k} {v}" for k, v in pairs))
     lines += [incident_line(i) for i in state["incidents"]]
+    lines += anomaly_lines(state)
     lines += [f"alarm {name}: {text}" for name, text in state["alarms"].items()]
     return [line for line in lines if line]

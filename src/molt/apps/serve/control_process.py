@@ -34,6 +34,7 @@ from molt.apps.serve.lifetime import Server, bind
 from molt.apps.serve.logs import configure_logs
 from molt.apps.serve.probe import Probe
 from molt.apps.settings import Settings, load_settings
+from molt.control.anomalies import AnomalyWatch
 from molt.control.controller import Controller, Stores
 from molt.control.operator_flags import OperatorFlags
 from molt.control.procedure import Procedure
@@ -96,7 +97,11 @@ class ControlProcess:
             clear_limits=self.controller.clear_limits,
         )
         self._run(Rollbacks(self.controller, procedure).run())
-        self.shadowing = Shadowing(self.controller, self.store, self.store.told_of)
+        watch = AnomalyWatch(self.controller, self.store, self.store)
+        await watch.load()
+        self.controller.on_batch(watch.see_batch)
+        self._every(TICK_SECONDS, watch.tick)
+        self.shadowing = Shadowing(self.controller, self.store, self.store.told_of, watch.see_pairs)
         self._every(TICK_SECONDS, self._tick)
         self._every(TICK_SECONDS, self.shadowing.settle)
         self._every(FLUSH_SECONDS, self._flush)
