@@ -137,10 +137,9 @@ class AgentService:
 
     def _begin(self, ask: Ask, request: Request) -> tuple[Session, Run]:
         """The conversation and the run. What was only tried in shadow is never remembered in live ones."""
-        ignores = self._settings.ignore_shadow
-        shadow = request.headers.get("x-molt-mode") == "shadow" and not ignores
+        shadow = request.headers.get("x-molt-mode") == "shadow"
         session = self._shadow.find(ask, adopt=True) if shadow else self._live.find(ask)
-        run = Run.of(ask.agent, session.memory, request.headers, ignores)
+        run = Run.of(ask.agent, session.memory, request.headers, self._settings.ignore_shadow)
         request.state.run = run
         return session, run
 

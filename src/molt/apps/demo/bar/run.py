@@ -40,11 +40,11 @@ class Run:
         cls, agent: str, memory: Memory, headers: Mapping[str, str], ignore_shadow: bool = False
     ) -> "Run":
         """The run that the request's x-molt-* headers describe; without them it is live and unwatched."""
-        mode = "live" if ignore_shadow else headers.get("x-molt-mode", "live")
+        mode = headers.get("x-molt-mode", "live")
         return cls(
             agent=agent,
             memory=memory,
-            shadow=mode == "shadow",
+            shadow=mode == "shadow" and not ignore_shadow,
             token=headers.get("x-molt-run", ""),
             report_url=headers.get("x-molt-report", ""),
             traceparent=headers.get("traceparent", ""),
