@@ -77,7 +77,8 @@ def guard(
     """A decorator that asks Molt before each call. `name` is the tool's, else the function's.
 
     The decorated function raises `Denied`; in shadow it returns a synthetic value of its return
-    type instead of doing anything. Its arguments must be plain data.
+    type (None where none is declared) instead of doing anything. Its arguments must be plain data.
+    Raises TypeError for a return type that no schema describes.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -113,11 +114,23 @@ class _Tool:
         self._read_only = read_only
         self._url = url
         self._signature = inspect.signature(function)
-        self._returns = _adapter(_return_type(function))
+        self._returns = self._described(_return_type(function))
         self._schemas = {
             "input_schema": _schema(_adapter(function)),
             "output_schema": _schema(self._returns),
         }
+
+    def _described(self, kind: Any) -> TypeAdapter[Any] | None:
+        """How to make a value of the return type; raises TypeError where that cannot be told."""
+        if kind is None or kind is type(None):
+            return None
+        adapter = _adapter(kind)
+        if adapter is None or _schema(adapter) is None:
+            raise TypeError(
+                f"guard: {self._name}: no dry run can return {kind!r}; declare plain data, such as "
+                "a dataclass, a pydantic model or typing_extensions.TypedDict"
+            )
+        return adapter
 
     def ask(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
         """None when the function may run; else the answer to give instead. Raises `Denied`."""
@@ -201,8 +214,6 @@ def _return_type(function: Callable[..., Any]) -> Any:
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any] | None:
-    if kind is None or kind is type(None):
-        return None
     try:
         return TypeAdapter(kind)
     except (PydanticSchemaGenerationError, PydanticUserError):

@@ -1,6 +1,7 @@
 """Tools inside the agent's process get the same policy and dry run, or are not called."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 
@@ -114,6 +115,13 @@ async def test_when_molt_cannot_be_asked_writes_fail_closed():
         with pytest.raises(Unreachable):
             await asyncio.to_thread(till.note, "hot")
     assert till.done == ["search"]
+
+
+def test_a_return_type_that_no_dry_run_could_make_is_refused_at_once():
+    with pytest.raises(TypeError, match="no dry run can return"):
+
+        @guard()
+        def odd() -> socket.socket: ...
 
 
 def test_it_can_be_imported_without_the_rest():

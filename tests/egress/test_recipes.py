@@ -11,7 +11,9 @@ from .conftest import World
 PAGE = Path(__file__).parents[2] / "docs" / "connect-an-agent.md"
 ADDRESS = "http://127.0.0.1:8082"
 RECIPES = re.findall(
-    r"^### (.+?)\n.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE
+    r"^### (.+?)\n.*?```python\n(.*?)```",
+    PAGE.read_text().partition("## 3. Tools")[0],
+    re.DOTALL | re.MULTILINE,
 )
 
 

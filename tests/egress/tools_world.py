@@ -148,7 +148,7 @@ class House:
     """An egress with its tool doors, at `url`."""
 
     def __init__(self) -> None:
-        self.shop = Shop()
+        self.shop, self.done = Shop(), list[str]()
         self.callers = Callers(KEY, wall=lambda: NOW, monotonic=lambda: 0.0)
         self.ledger = Ledger()
         self.notes = Notes()
