@@ -120,14 +120,19 @@ class Load:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
 
 
+def report(latencies, failures, elapsed):
+    """Print the figures of a load; `latencies` and `elapsed` are seconds."""
+    taken = np.array(latencies) * 1e6
+    p50, p99 = np.percentile(taken, [50, 99]) if len(taken) else (0, 0)
+    result = {"requests": len(taken), "failures": failures, "seconds": elapsed}
+    print(json.dumps(result | {"p50": float(p50), "p99": float(p99)}))
+
+
 def main():
     port, seconds, connections = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     load = Load(float(sys.argv[4]) if len(sys.argv) > 4 else 0)
     elapsed = uvloop.run(load.run(port, seconds, connections))
-    taken = np.array(load.latencies) * 1e6
-    p50, p99 = np.percentile(taken, [50, 99]) if len(taken) else (0, 0)
-    result = {"requests": len(taken), "failures": load.failures, "seconds": elapsed}
-    print(json.dumps(result | {"p50": float(p50), "p99": float(p99)}))
+    report(load.latencies, load.failures, elapsed)
 
 
 if __name__ == "__main__":

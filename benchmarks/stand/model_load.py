@@ -10,8 +10,8 @@ import random
 import sys
 import time
 
-import numpy as np
 import uvloop
+from load import report
 
 from molt.link.tokens import Runs, claim
 
@@ -98,10 +98,7 @@ def main():
     port, seconds, connections, kind, key = sys.argv[1:]
     load = Load(kind, key)
     elapsed = uvloop.run(load.run(int(port), float(seconds), int(connections)))
-    taken = np.array(load.taken) * 1e6
-    p50, p99 = np.percentile(taken, [50, 99]) if len(taken) else (0, 0)
-    result = {"requests": len(taken), "failures": load.failures, "seconds": elapsed}
-    print(json.dumps(result | {"p50": float(p50), "p99": float(p99)}))
+    report(load.taken, load.failures, elapsed)
 
 
 if __name__ == "__main__":

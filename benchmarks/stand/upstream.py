@@ -35,13 +35,16 @@ class Service(asyncio.Protocol):
             size = end + 4 + (int(length[1]) if length else 0)
             if len(data) < size:
                 break
-            self.transport.write(ANSWER)
+            self.answer(data[end:size])
             data = data[size:]
         self.held = data
 
+    def answer(self, body):
+        self.transport.write(ANSWER)
 
-async def main():
-    server = await asyncio.get_running_loop().create_server(Service, "127.0.0.1", 0, backlog=1024)
+
+async def main(service=Service):
+    server = await asyncio.get_running_loop().create_server(service, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

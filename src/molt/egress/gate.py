@@ -5,27 +5,16 @@ A violation is reported, and the rollback written, before the caller hears of th
 
 import time
 from contextlib import AbstractContextManager
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from typing import Final, NamedTuple
 
 from molt.core.evidence import Call, Disposition
-from molt.core.redaction import DEFAULTS, Redactor
 from molt.core.tool_calls import Decision, ToolCall, decide_call
-from molt.egress.journal import MOST_ARGUMENTS, Journal
+from molt.egress.journal import Journal
+from molt.egress.kept import kept
 from molt.egress.ledger import Ledger
 from molt.egress.runs import Caller, Callers
 from molt.egress.violations import Violations
 
-_SECRET_KEYS: Final = (
-    "password",
-    "passwd",
-    "secret",
-    "token",
-    "api_key",
-    "apikey",
-    "authorization",
-)
 _DISPOSITIONS: Final[dict[str, Disposition]] = {
     "execute": "executed",
     "read": "read",
@@ -63,7 +52,6 @@ class Gate:
         self._ledger = ledger
         self._journal = journal
         self._violations = violations
-        self._redactor = Redactor(DEFAULTS)
 
     async def admit(self, caller: Caller, call: ToolCall, via: str) -> Passage:
         """Decide on `call` to the server or route table `via`.
@@ -85,7 +73,7 @@ class Gate:
         if decision.act == "execute" and self._journal.failed:
             text = "the audit log cannot be written, and what acts must be on record"
             decision = Decision("deny", "audit_failed", text)
-        passage = Passage(call, caller, decision, via, self._kept(call), time.monotonic())
+        passage = Passage(call, caller, decision, via, kept(call.arguments), time.monotonic())
         if decision.violation and caller.run is not None:
             await self._violations.report(
                 caller.run, call.tool, arguments=passage.arguments, detail=decision.reason
@@ -133,24 +121,3 @@ class Gate:
             return False
         held.settle(1)
         return True
-
-    def _kept(self, call: ToolCall) -> str:
-        """The arguments as they may be kept."""
-        try:
-            hidden = self._redactor.data(_without_secrets(call.arguments))
-            return msgspec.json.encode(hidden).decode()[:MOST_ARGUMENTS]
-        except RecursionError:
-            return '"[too deep]"'
-
-
-def _without_secrets(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {
-            key: "[secret]"
-            if any(word in str(key).lower() for word in _SECRET_KEYS)
-            else _without_secrets(value)
-            for key, value in data.items()
-        }
-    if isinstance(data, list):
-        return [_without_secrets(item) for item in data]
-    return data

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
@@ -13,9 +13,6 @@ from molt.link.batches import Draft
 from molt.ports import AuditSink
 
 log = structlog.get_logger(__name__)
-
-MOST_ARGUMENTS: Final = 4000
-"""Characters of arguments that are kept of one call."""
 
 
 class Journal:
