@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -147,10 +148,15 @@ def field(fields: Mapping[str, Raw], name: str, form: type[T], default: T) -> T:
     if raw is None:
         return default
     try:
-        found = msgspec.json.decode(raw, type=form | None)  # type: ignore[operator]
+        found = _decoder(form).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"{name}: {error}") from None
     return default if found is None else found
+
+
+@cache
+def _decoder(form: Any) -> Any:
+    return msgspec.json.Decoder(form | None)
 
 
 def model_of(fields: Mapping[str, Raw]) -> str:
