@@ -53,6 +53,9 @@ COMMANDS: Final = (
     Entry("history", "molt.apps.cli.history", RECORD, "Show the event log of a rollout."),
     Entry("incident", "molt.apps.cli.incidents", RECORD, "List, show, note and close incidents."),
     Entry("audit", "molt.apps.cli.audit", RECORD, "Export and verify the audit log."),
+    Entry(
+        "cleanup", "molt.apps.cli.cleanup", RECORD, "Find flags and shadow-mode code that can go."
+    ),
     Entry("token", "molt.apps.cli.tokens", INSTALLATION, "Add, list and revoke API tokens."),
     Entry("version", "molt.apps.cli.about", INSTALLATION, "Show the version."),
 )

@@ -1,0 +1,1 @@
+"""What can leave a code base once the rollout is complete: flags, and code paths for shadow mode."""
