@@ -281,7 +281,7 @@ def test_a_disk_that_is_full_when_a_segment_begins_loses_nothing(tmp_path: Path)
         log.append({"at": AT, "kind": "request", "path": "/c"})
         with pytest.raises(OSError, match="too large"):
             log.flush()
-        for thread in log._packing:
+        for thread in log._threads:
             thread.join()
     head = write(log, "/d")
     log.close()
@@ -442,3 +442,53 @@ def test_subjects_are_hashed_with_a_key() -> None:
     assert len({one("guest-1"), one("guest-2"), other("guest-1"), one(""), one("\ud800")}) == 5
     with pytest.raises(ValueError, match="expected 16 to 64 bytes"):
         SubjectHasher(b"short")
+
+
+# --- on the disk
+
+
+async def test_what_was_written_is_put_on_the_disk_now_and_then_and_not_without_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    clock = VirtualClock()
+    log = AuditWriter(tmp_path, "gw-1", clock, sync_seconds=5)
+    write(log, "/a")
+    assert not synced
+    await clock.advance(5)
+    write(log, "/b")
+    await clock.advance(5)
+    log.flush()
+    for thread in log._threads:
+        thread.join()
+    assert len(synced) == 1
+    log.close()
+
+
+async def test_a_disk_that_refuses_to_keep_is_told_until_it_does_and_the_chain_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError("input/output error")
+
+    clock = VirtualClock()
+    log = AuditWriter(tmp_path, "gw-1", clock, sync_seconds=5)
+    await clock.advance(5)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", refuse)
+        write(log, "/a")
+        for thread in log._threads:
+            thread.join()
+    with pytest.raises(OSError, match="input/output"):
+        log.flush()
+    await clock.advance(RETRY_SECONDS)
+    with pytest.raises(OSError, match="input/output"):
+        log.flush()
+    assert log.failed is not None
+    for thread in log._threads:
+        thread.join()
+    head = write(log, "/b")
+    assert log.failed is None
+    log.close()
+    assert verify(tmp_path, {"gw-1": head}).ok

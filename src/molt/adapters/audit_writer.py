@@ -29,6 +29,8 @@ Record = Mapping[str, object] | msgspec.Struct
 SEGMENT_BYTES: Final = 64 << 20
 SEGMENT_SECONDS: Final = 3600.0
 RETRY_SECONDS: Final = 1.0
+SYNC_SECONDS: Final = 5.0
+"""What was written is on the disk at most about this much later."""
 MOST_PENDING: Final = 200_000
 _MOST_AT_ONCE: Final = 1 << 20
 _SLICE: Final = 32
@@ -51,6 +53,7 @@ class AuditWriter:
         *,
         segment_bytes: int = SEGMENT_BYTES,
         segment_seconds: float = SEGMENT_SECONDS,
+        sync_seconds: float = SYNC_SECONDS,
     ) -> None:
         self.writer = audit_segments.check_writer(writer)
         self.failed: str | None = None
@@ -66,7 +69,11 @@ class AuditWriter:
         self._opened_at = 0.0
         self._recover_after = float("-inf")
         self._torn = False
-        self._packing: list[threading.Thread] = []
+        self._sync_seconds = sync_seconds
+        self._synced_at = clock.monotonic()
+        self._synced = 0
+        self._sync_error: str | None = None
+        self._threads: list[threading.Thread] = []
         try:
             self._open()
         except OSError as error:
@@ -103,6 +110,7 @@ class AuditWriter:
             if self._pending or not self._state.records:
                 self._check_file()
                 self._write_pending(until)
+            self._sync_if_due()
         except OSError as error:
             first, self.failed = self.failed is None, str(error)
             if first:  # said last: on a full disk the log may not be writable either
@@ -120,7 +128,7 @@ class AuditWriter:
             self.flush(None)
             os.fsync(self._file)
         finally:
-            for thread in self._packing:
+            for thread in self._threads:
                 thread.join()
             for handle in (self._file, self._lock):
                 if handle >= 0:
@@ -183,9 +191,11 @@ class AuditWriter:
         self._pack(number)
 
     def _pack(self, number: int) -> None:
-        self._packing = [thread for thread in self._packing if thread.is_alive()]
-        thread = threading.Thread(target=self._packed, args=(number,), name="audit-pack")
-        self._packing.append(thread)
+        self._start(threading.Thread(target=self._packed, args=(number,), name="audit-pack"))
+
+    def _start(self, thread: threading.Thread) -> None:
+        self._threads = [other for other in self._threads if other.is_alive()]
+        self._threads.append(thread)
         thread.start()
 
     def _packed(self, number: int) -> None:
@@ -196,6 +206,31 @@ class AuditWriter:
             zstandard.ZstdError,
         ) as error:  # it stays plain, which is as good; the next start tries again
             log.warning("audit_segment_left_plain", segment=number, error=str(error))
+
+    def _sync_if_due(self) -> None:
+        """Put what was written on the disk, in a thread, for that may take long.
+
+        Raises OSError from a time that it failed until one that it did not.
+        """
+        failed, now = self._sync_error, self._clock.monotonic()
+        wait = self._sync_seconds if failed is None else RETRY_SECONDS
+        news = failed is not None or self._synced != self._state.seq
+        if news and now - self._synced_at >= wait:
+            self._synced_at, self._synced = now, self._state.seq
+            handle = os.dup(self._file)
+            self._start(threading.Thread(target=self._sync, args=(handle,), name="audit-sync"))
+        if failed is not None:
+            raise OSError(failed)
+
+    def _sync(self, handle: int) -> None:
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            self._sync_error = str(error)
+        else:
+            self._sync_error = None
+        finally:
+            os.close(handle)
 
     def _check_file(self) -> None:
         """Go on in a new segment when somebody else removed or changed the open one."""
