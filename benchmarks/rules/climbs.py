@@ -80,11 +80,21 @@ class Climb:
         self.hour = self.step = self.entered = 0
         self.done: list[list[Stratum]] = [[] for _ in range(METRICS)]
         self.lost = 0.0
-        self._fresh()
-
-    def _fresh(self) -> None:
+        self.shadow = [self._week(m) for m in range(METRICS)]
+        self.pre: list[list[Stratum]] = [[self._before(m)] for m in range(METRICS)]
         self.sums = np.zeros((METRICS, 4, BUCKETS))
         self.points: list[list[tuple[float, float]]] = [[] for _ in range(METRICS)]
+
+    def _week(self, metric: int) -> tuple[Floats, Floats]:
+        """What the same users did in the week of shadow, by tier and bucket: for CUPED."""
+        n = self.rng.poisson(self.people.activity * self.world.attempts * 7)
+        return n.astype(float), self.rng.binomial(n, self.people.taste[metric]).astype(float)
+
+    def _before(self, metric: int) -> Stratum:
+        """The shadow week, split into the arms of the present step."""
+        n, y = self.shadow[metric]
+        inside = self.step + 1
+        return Stratum(n[:inside].sum(0), y[:inside].sum(0), n[inside:].sum(0), y[inside:].sum(0))
 
     @property
     def margin(self) -> float:
@@ -126,6 +136,8 @@ class Climb:
         self.step += 1
         self.entered = self.hour
         self.sums = np.zeros((METRICS, 4, BUCKETS))
+        for m in range(METRICS):
+            self.pre[m].append(self._before(m))
         return self.step < len(SHARES)
 
 
@@ -136,7 +148,13 @@ def molt(world: World, seed: int) -> Course:
         climb.play()
         held = climb.hour - climb.entered
         found = [
-            inferiority(climb.strata(m), margin=climb.margin, higher_is_better=True, binary=True)
+            inferiority(
+                climb.strata(m),
+                margin=climb.margin,
+                higher_is_better=True,
+                binary=True,
+                pre=climb.pre[m],
+            )
             for m in range(METRICS)
         ]
         if any(f is not None and f.log_e_harm >= fail for f in found):

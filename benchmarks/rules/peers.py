@@ -108,20 +108,24 @@ def peeked_z(look: Look, alpha: float = 0.05) -> str:
     return "fail" if z < stats.norm.ppf(alpha / 2) else "pass"
 
 
-def growthbook_sequential(look: Look, alpha: float = 0.05, tuned_to: float = 5000.0) -> str:
-    """An asymptotic confidence sequence tuned to a sample size, without strata by step.
+def growthbook_half_width(
+    variance: float, n: float, alpha: float = 0.05, tuned_to: float = 5000.0
+) -> float:
+    """Half the width of an asymptotic confidence sequence tuned to a sample size.
 
-    Waudby-Smith et al. 2024, eq. 155 as GrowthBook documents it: rho from the sample size that it is
-    tuned to, half-width sigma sqrt(N) sqrt(2 (N rho^2 + 1) / (N^2 rho^2) log(sqrt(N rho^2 + 1) / alpha)).
+    As GrowthBook has it (Waudby-Smith et al. 2024): rho from the sample size that it is tuned to,
+    sigma sqrt(N) sqrt(2 (N rho^2 + 1) / (N^2 rho^2) log(sqrt(N rho^2 + 1) / alpha)).
     """
-    n = look.candidate_n + look.control_n
+    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / tuned_to
+    scale = 2 * (n * rho2 + 1) / (n * rho2)
+    return math.sqrt(variance * scale * math.log(math.sqrt(n * rho2 + 1) / alpha))
+
+
+def growthbook_sequential(look: Look) -> str:
+    """Its sequential interval lies below 0; pooled over steps, without strata."""
     if look.variance <= 0:
         return "wait"
-    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / tuned_to
-    scale = (n * rho2 + 1) / (n * rho2)
-    half = math.sqrt(look.variance) * math.sqrt(
-        2 * scale * math.log(math.sqrt(n * rho2 + 1) / alpha)
-    )
+    half = growthbook_half_width(look.variance, look.candidate_n + look.control_n)
     return "fail" if look.difference + half < 0 else "pass"
 
 

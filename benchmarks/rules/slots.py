@@ -9,6 +9,7 @@ from benchmarks.rules import peers
 from benchmarks.rules.peers import MINUTE, Ints
 
 from molt.core.stats import sustained
+from molt.core.triggers import HEALTHY_PART
 
 DAY: Final = 24 * 60 * MINUTE
 WEEK: Final = 7 * DAY
@@ -59,13 +60,13 @@ def stream(world: World, slots: int, seed: int) -> Stream:
     return Stream(n + again, x + again, buckets)
 
 
-def molt(s: Stream, limit: float, minutes: int, healthy: float = 0.02) -> float:
+def molt(s: Stream, limit: float, minutes: int) -> float:
     """Molt's rule, the production code, looked at after every slot at which it could fire.
 
     No window fires whose pooled rate is not above the limit with three events: other slots are
     passed over, which changes no decision.
     """
-    duration = minutes * MINUTE
+    duration, healthy = minutes * MINUTE, HEALTHY_PART * limit
     upto_n = np.concatenate([[0], np.cumsum(s.n)])
     upto_x = np.concatenate([[0], np.cumsum(s.x)])
     ends = np.arange(1, len(s.n) + 1)

@@ -341,7 +341,9 @@ class ErrorRateTrigger(Trigger):
     above: Fraction
     for_: Duration = Field(alias="for")
     healthy: Fraction = Field(
-        default=0.02, description="The rate that must be refuted (rule `sustained`)."
+        default=0.02,
+        description="The rate that must be refuted beside the limit itself (rule `sustained`); at most "
+        "two fifths of the limit.",
     )
     rule: Literal["sustained", "literal"] = "sustained"
 

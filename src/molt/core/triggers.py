@@ -28,8 +28,8 @@ from molt.core.quantities import show_duration, show_fraction
 from molt.core.scene import Scene
 from molt.core.stats import cost, exposure, sustained
 
-HEALTHY_SLOW: Final = 0.02
-"""The share of requests over a latency limit that still counts as healthy."""
+HEALTHY_PART: Final = 0.4
+"""What counts as healthy is at most this part of a limit: 2% for the limit of 5%."""
 
 LONGEST: Final = 2 ** (sustained.DOUBLINGS - 1)
 
@@ -86,7 +86,7 @@ def _sustained(
         series.buckets,
         duration=duration,
         limit=limit,
-        healthy=healthy,
+        healthy=min(healthy, HEALTHY_PART * limit),
     )
     span = show_duration(trigger.for_)
     if not windows or sustained.blind(series.requests, duration=duration):
@@ -126,9 +126,7 @@ def _error_rate(scene: Scene, t: ErrorRateTrigger) -> Ruling:
 def _latency(scene: Scene, t: LatencyTrigger) -> Ruling:
     cut = over(t.above.total_seconds() * 1000)
     what = f"slower than {show_duration(t.above)}:"
-    return _sustained(
-        scene, "latency", t, cut=cut, limit=t.rate, healthy=min(HEALTHY_SLOW, t.rate), what=what
-    )
+    return _sustained(scene, "latency", t, cut=cut, limit=t.rate, healthy=t.rate, what=what)
 
 
 def _violation(scene: Scene, _: ViolationTrigger) -> Ruling:
