@@ -10,15 +10,13 @@ import json
 import math
 import os
 import sys
-import time
-import timeit
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from benchmarks.rules import climbs, costs, one_decision, slots
+from benchmarks.rules import climbs, costs, one_decision, slots, steady
 
 from molt.core.stats.wilson import wilson
 
@@ -26,6 +24,7 @@ ROOT: Final = Path(__file__).parent.parent
 KEPT: Final = ROOT / "build" / "bench-decisions.jsonl"
 
 Run = dict[str, Any]
+Key = tuple[str, str, int]
 
 
 def _weeks(**world: Any) -> Callable[[int], Run]:
@@ -92,7 +91,19 @@ COSTS: Final[dict[str, Callable[[int], Run]]] = {
     name: (lambda seed, world=world: dict(costs.day(world, seed)))
     for name, world in costs.WORLDS.items()
 }
-GROUPS: Final = {"weeks": WEEKS, "finds": FINDS, "climbs": CLIMBS, "costs": COSTS}
+STEADY: Final[dict[str, Callable[[int], Run]]] = {
+    name: (lambda seed, world=world: {"Molt": steady.fate(world, seed)._asdict()})
+    for name, world in steady.WORLDS.items()
+}
+
+
+GROUPS: Final = {
+    "weeks": WEEKS,
+    "finds": FINDS,
+    "steady": STEADY,
+    "costs": COSTS,
+    "climbs": CLIMBS,
+}
 
 
 # --- running
@@ -112,7 +123,7 @@ def _one(group: str, world: str, seed: int) -> Run:
     return GROUPS[group][world](seed)
 
 
-def _kept(code: str) -> dict[tuple[str, str, int], Run]:
+def _kept(code: str) -> dict[Key, Run]:
     if not KEPT.exists():
         return {}
     rows = map(json.loads, KEPT.read_text(encoding="utf-8").splitlines())
@@ -128,24 +139,36 @@ def run_all(
     wanted = [(g, w, s) for g in groups for w in GROUPS[g] for s in seeds]
     todo = [key for key in wanted if key not in kept]
     KEPT.parent.mkdir(exist_ok=True)
-    with KEPT.open("a", encoding="utf-8") as file, ProcessPoolExecutor(jobs) as pool:
-        pending = {pool.submit(_one, *key): key for key in todo}
+    with KEPT.open("a", encoding="utf-8") as file:
         try:
-            for done, future in enumerate(as_completed(pending), start=1):
-                group, world, seed = pending[future]
-                kept[group, world, seed] = future.result()
-                row = {"code": code, "group": group, "world": world, "seed": seed}
-                file.write(json.dumps(row | {"run": future.result()}) + "\n")
+            for done, (key, run) in enumerate(_runs(todo, jobs), start=1):
+                kept[key] = run
+                group, world, seed = key
+                row = {"code": code, "group": group, "world": world, "seed": seed, "run": run}
+                file.write(json.dumps(row) + "\n")
                 file.flush()
                 _progress(done, len(todo))
         except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
             print("\ninterrupted; what is done is kept", file=sys.stderr)
     found: dict[str, dict[str, list[Run]]] = {}
     for g, w, s in wanted:
         if (g, w, s) in kept:
             found.setdefault(g, {}).setdefault(w, []).append(kept[g, w, s])
     return found
+
+
+def _runs(todo: Sequence[Key], jobs: int) -> Iterator[tuple[Key, Run]]:
+    """The runs as they get done."""
+    if jobs == 1:
+        yield from ((key, _one(*key)) for key in todo)
+        return
+    pool = ProcessPoolExecutor(jobs)
+    try:
+        pending = {pool.submit(_one, *key): key for key in todo}
+        for future in as_completed(pending):
+            yield pending[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _progress(done: int, total: int) -> None:
@@ -181,8 +204,24 @@ def tables(found: dict[str, dict[str, list[Run]]]) -> Iterator[str]:
             ("Orders lost before the decision, mean (first metric)", _lost),
         ):
             yield from _table(title, runs, cell)
+    if runs := found.get("steady"):
+        yield from _steady(runs)
     if runs := found.get("costs"):
         yield from _table("Cost: paused within the day", runs, _hits)
+
+
+def _steady(runs: dict[str, list[Run]]) -> Iterator[str]:
+    yield "### What should stay the same: within a week, looked at hourly"
+    yield ""
+    yield "| world | passed | hours to it, median | failed | hours to it, median | seeds |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for world, rows in runs.items():
+        cells: list[str] = []
+        for what in ("passed", "failed"):
+            hours = [float(row["Molt"][what]) for row in rows]
+            cells += [_share(sum(h < math.inf for h in hours), len(rows)), _middle(hours, 0.5)]
+        yield f"| {world} | {' | '.join(cells)} | {len(rows)} |"
+    yield ""
 
 
 def _table(
@@ -233,12 +272,10 @@ def main() -> None:
     print(f"seeds {seeds.start} to {seeds.stop - 1}, code {_code()}\n")
     print("\n".join(tables(found)))
     look = one_decision.scene()
-    cold = min(
-        timeit.repeat(
-            lambda: one_decision.decide_fresh(look), number=1, repeat=100, timer=time.process_time
-        )
-    )
-    print(f"one decision, 10 metrics x 12 strata, after new evidence: {1000 * cold:.2f} ms")
+    print("one decision, 10 metrics x 12 strata, CPU:")
+    for changed in (0, 1, one_decision.METRICS):
+        took = one_decision.milliseconds(look, changed)
+        print(f"  {took:.2f} ms after new evidence about {changed} of the metrics")
 
 
 if __name__ == "__main__":

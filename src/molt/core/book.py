@@ -98,7 +98,7 @@ class Book:
         self._tiers: dict[tuple[int, int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._agents: dict[str, dict[tuple[int, Arm, Mode], dict[str, Floats]]] = {}
         self._paid: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        self._changes: dict[int, int] = defaultdict(int)
+        self._changes: dict[tuple[int, str], int] = defaultdict(int)
         self._derived: dict[Hashable, tuple[list[int], Any]] = {}
         self._recent: list[tuple[datetime, str, Arm, int]] = []
         self.new_subjects: dict[int, list[int]] = defaultdict(lambda: [0, 0])
@@ -126,9 +126,9 @@ class Book:
     def add_sums(self, sums: BucketSums) -> None:
         """Add bucket sums, pooled over agents, also kept by tier and by agent."""
         k = sums.key
-        self._changes[k.epoch] += 1
         by_agent = self._agents.setdefault(k.agent, defaultdict(dict))
         for column, amounts in sums.columns.items():
+            self._changes[k.epoch, column] += 1
             for place in (
                 self._sums[(k.epoch, k.arm, k.mode)],
                 self._tiers[(k.epoch, k.tier, k.arm, k.mode)],
@@ -197,12 +197,18 @@ class Book:
         """Per statistics bucket, the sum of `columns`; zeros where nothing was seen."""
         return _total(self._sums.get((epoch, arm, mode), {}), columns)
 
-    def derived(self, key: Hashable, epochs: Sequence[int], make: Callable[[], T]) -> T:
-        """What `make` gives, kept under `key` until bucket sums of one of `epochs` change.
+    def derived(
+        self,
+        key: Hashable,
+        epochs: Sequence[int],
+        columns: Sequence[str],
+        make: Callable[[], T],
+    ) -> T:
+        """What `make` gives, kept under `key` until one of `columns` changes in one of `epochs`.
 
         Epochs that are over hardly ever change, so that looking again costs what is new.
         """
-        stamp = [self._changes[epoch] for epoch in epochs]
+        stamp = [self._changes.get((epoch, c), 0) for epoch in epochs for c in columns]
         kept = self._derived.get(key)
         if kept is None or kept[0] != stamp:
             kept = self._derived[key] = (stamp, make())

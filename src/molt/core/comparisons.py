@@ -1,7 +1,7 @@
 """Both arms' sums of a metric, stratified by epoch: what gates compare."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -11,7 +11,10 @@ from molt.core.evidence import CONVERSATIONS, LIVE, REQUESTS, value
 from molt.core.playbook import Metric
 from molt.core.scene import Scene
 from molt.core.stats import exposure, ratio
+from molt.core.stats.inferiority import Inferiority, inferiority
 from molt.core.stats.ratio import Stratum
+
+T = TypeVar("T")
 
 
 def _columns(metric: Metric) -> tuple[list[str], list[str]]:
@@ -36,7 +39,8 @@ def stratum(
         )
         return Stratum(*sums)
 
-    return book.derived(("stratum", epoch, tuple(top), tuple(per), agent), [epoch], made)
+    key = ("stratum", epoch, tuple(top), tuple(per), agent)
+    return book.derived(key, [epoch], [*top, *per], made)
 
 
 def strata(scene: Scene, metric: Metric, *, agent: str | None = None) -> list[Stratum]:
@@ -47,7 +51,8 @@ def strata(scene: Scene, metric: Metric, *, agent: str | None = None) -> list[St
     def made() -> list[Stratum]:
         return [stratum(scene, epoch, top, per, agent) for epoch in epochs]
 
-    return scene.book.derived(("strata", *epochs, *top, *per, agent), epochs, made)
+    key = ("strata", *epochs, *top, *per, agent)
+    return scene.book.derived(key, epochs, [*top, *per], made)
 
 
 def before(scene: Scene, metric: Metric) -> list[Stratum]:
@@ -71,7 +76,8 @@ def before(scene: Scene, metric: Metric) -> list[Stratum]:
             rows.append(Stratum(*sums))
         return rows
 
-    return scene.book.derived(("before", len(stays), *epochs, *top, *per), shadow, made)
+    key = ("before", len(stays), *epochs, *top, *per)
+    return scene.book.derived(key, shadow, [*top, *per], made)
 
 
 def _over_epochs(
@@ -88,6 +94,30 @@ def compare(scene: Scene, metric: Metric) -> ratio.Difference | None:
     return ratio.difference(strata(scene, metric), binary=metric.binary, pre=before(scene, metric))
 
 
+def judge(scene: Scene, metric: Metric, margin: float) -> Inferiority | None:
+    """Evidence that the metric is worse at all, and that it is not worse by the margin."""
+
+    def made() -> Inferiority | None:
+        return inferiority(
+            strata(scene, metric),
+            margin=margin,
+            higher_is_better=metric.better == "higher",
+            binary=metric.binary,
+            pre=before(scene, metric),
+        )
+
+    return _kept(scene, metric, ("judge", margin, metric.better), made)
+
+
+def _kept(scene: Scene, metric: Metric, what: tuple[object, ...], make: Callable[[], T]) -> T:
+    """What `make` gives of a metric over all epochs, until its sums in one of them change."""
+    top, per = _columns(metric)
+    epochs, stays = scene.live_epochs(), scene.rollout.stays
+    seen = [*epochs, *(s.epoch for s in stays if s.phase == "shadow")]
+    key = (*what, metric.binary, len(stays), *epochs, *top, *per)
+    return scene.book.derived(key, seen, [*top, *per], make)
+
+
 MIN_SETTLED: Final = 30
 """Units of each arm below which users who are settled say nothing by themselves."""
 
@@ -98,9 +128,13 @@ def settled(scene: Scene, metric: Metric) -> ratio.Difference | None:
     Tiers are random parts of all users, so those that came in early enough before an epoch began
     are compared with the control of that epoch. None without enough of them.
     """
-    rows = [row for epoch in scene.live_epochs() if (row := _settled(scene, metric, epoch))]
-    d = ratio.difference(rows, binary=metric.binary)
-    return d if d is not None and min(d.candidate_n, d.control_n) >= MIN_SETTLED else None
+
+    def made() -> ratio.Difference | None:
+        rows = [row for epoch in scene.live_epochs() if (row := _settled(scene, metric, epoch))]
+        d = ratio.difference(rows, binary=metric.binary)
+        return d if d is not None and min(d.candidate_n, d.control_n) >= MIN_SETTLED else None
+
+    return _kept(scene, metric, ("settled users",), made)
 
 
 def _settled(scene: Scene, metric: Metric, epoch: int) -> Stratum | None:
@@ -118,7 +152,7 @@ def _settled(scene: Scene, metric: Metric, epoch: int) -> Stratum | None:
         whole = stratum(scene, epoch, top, per)
         return Stratum(n, y, whole.control_n, whole.control_y)
 
-    return scene.book.derived(("settled", epoch, *top, *per), [epoch], made)
+    return scene.book.derived(("settled", epoch, *top, *per), [epoch], [*top, *per], made)
 
 
 def _settled_tiers(scene: Scene, epoch: int) -> list[int]:

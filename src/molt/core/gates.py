@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from molt.core import agreement, approvals
 from molt.core.assignment import CANDIDATE, CONTROL
-from molt.core.comparisons import before, compare, exposures, settled, strata, stratum
+from molt.core.comparisons import compare, exposures, judge, settled, strata, stratum
 from molt.core.events import Ruling, Verdict
 from molt.core.evidence import (
     COST,
@@ -47,7 +47,7 @@ from molt.core.stats import (
     ratio,
     srm,
 )
-from molt.core.stats.inferiority import HARM_TAU, MIN_COMPARED, inferiority
+from molt.core.stats.inferiority import HARM_TAU, MIN_COMPARED
 
 
 def rule_all(scene: Scene) -> list[Ruling]:
@@ -279,13 +279,7 @@ def _not_inferior(scene: Scene, gate: NoDegradationGate, name: str) -> Ruling:
     """Fail on proven harm (alpha shared by all metrics), pass when harm beyond the margin is refuted."""
     metric, ruling = scene.playbook.metrics[name], f"no_degradation:{name}"
     title, margin = metric.title or name, step_margin(scene, gate, metric)
-    found = inferiority(
-        strata(scene, metric),
-        margin=margin,
-        higher_is_better=metric.better == "higher",
-        binary=metric.binary,
-        pre=before(scene, metric),
-    )
+    found = judge(scene, metric, margin)
     if found is None:
         return Ruling(ruling, "wait", f"{title}: too few outcomes on both arms yet")
     d = found.difference
