@@ -22,7 +22,7 @@ def level(kind: str, value: float) -> str:
     if kind == "conversion":
         return f"{100 * value:.1f}%"
     if kind == "count":
-        return f"{1000 * value:.3g} in 1,000"
+        return f"{1000 * value:.3g} a 1,000"
     return f"{value:,.4g}"
 
 

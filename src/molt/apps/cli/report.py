@@ -91,6 +91,10 @@ def _change(effect: State) -> str:
     return f"{percent(effect['relative'])}{interval}"
 
 
+def _point(effect: State) -> str:
+    return "-" if effect["relative"] is None else percent(effect["relative"])
+
+
 def _split(ratio: State) -> str:
     if ratio["mismatch"]:
         return (
@@ -161,7 +165,7 @@ def _print_rich(found: State) -> None:
         cells = ["-", "-", "-"]
         if effect:
             cells = [level(row["kind"], effect[arm]) for arm in ("candidate", "control")]
-            cells.append(_change(effect))
+            cells.append(_change(effect) if wide else _point(effect))
         drawing = [Text(signs(drawn(effect, row["margin"])), "cyan")] if wide else []
         verdict = Text(VERDICTS[row["verdict"]], style)
         table.add_row(verdict, Text(row["title"], "bold"), *cells, *drawing)
