@@ -172,6 +172,16 @@ def test_calls_of_several_choices_and_several_ids_at_one_index_are_told_apart():
     assert named == [["a"], ["b"], [], ["c"], []]
 
 
+def test_an_id_for_each_piece_of_one_call_makes_no_further_calls():
+    _, named = passed(
+        chunk(call(id="1", name="a", arguments="")),
+        chunk(call(id="2", arguments='{"x":')),
+        chunk(call(id="3", arguments="1}")),
+        chunk({}, "tool_calls"),
+    )
+    assert named == [[], ["a"], [], [], []]
+
+
 def test_more_of_a_name_after_its_arguments_began_is_judged_again():
     _, named = passed(
         chunk(call(name="menu_", arguments="{")), chunk(call(name="drop", arguments="}"))

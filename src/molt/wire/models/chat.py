@@ -225,7 +225,9 @@ class _Passing:
 
     def _call(self, choice: int, place: object, id_: str | None, said: _Function | None) -> int:
         known = self._names.get((choice, place))
-        if known is None or (id_ and known.id and id_ != known.id):
+        # A new id with a name is a new call; some servers make up an id for each piece of one call.
+        named = said is not None and bool(said.name)
+        if known is None or (named and id_ and known.id and id_ != known.id):
             self._settle(choice)  # a further call: those before it are whole
             known = self._names[choice, place] = _Name(id_)
         if said is None:
@@ -241,7 +243,8 @@ class _Passing:
 
     def _complete(self, name: _Name) -> None:
         name.whole = True
-        self.named.append(name.text)
+        if name.text:  # nobody can carry out a call without one
+            self.named.append(name.text)
 
     def _settle(self, choice: int) -> None:
         for (of, _), name in self._names.items():
