@@ -50,6 +50,12 @@ def timeline(rollout: Rollout, incident: Incident, events: Sequence[AnyEvent]) -
     )
 
 
+def belonging(events: Sequence[AnyEvent], incident: Incident) -> list[tuple[AnyEvent, str]]:
+    """What happened around an incident, from a day before it on, each with its detail in words."""
+    first = incident.opened_at - BEFORE
+    return [(e, _detail(e)) for e in events if e.at >= first and _belongs(e, incident.id)]
+
+
 def _belongs(event: AnyEvent, incident: str) -> bool:
     """Everything about the rollout, but of incidents only this one."""
     return getattr(event, "incident", None) in (None, incident)

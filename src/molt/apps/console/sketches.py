@@ -1,6 +1,7 @@
 """Where an estimate and its interval lie against a limit, as numbers for a small drawing."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 WIDTH = 100.0
@@ -88,3 +89,9 @@ def _show(value: float, unit: str) -> str:
     if unit == "%":
         return f"{100 * value:.2f}%"
     return f"${value:.4g}" if unit == "$" else f"{value:.4g}"
+
+
+def against_zero(row: Mapping[str, Any]) -> Sketch | None:
+    """A difference with its interval against none at all; worse is on the side of harm."""
+    bad_above = row["better"] == "lower"
+    return _line(row["low"], row["high"], row["difference"], 0.0, "", bad_above=bad_above)

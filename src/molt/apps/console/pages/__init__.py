@@ -4,10 +4,24 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from molt.apps.console.pages import commands, monitoring, rollout
+from molt.apps.console.pages import (
+    analytics,
+    audit,
+    commands,
+    incidents,
+    monitoring,
+    playbook,
+    rollout,
+    shadow,
+)
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     rollout.router,
     commands.router,
     monitoring.router,
+    analytics.router,
+    shadow.router,
+    incidents.router,
+    playbook.router,
+    audit.router,
 )

@@ -69,15 +69,16 @@ async def approve(
     caller: Approver,
     reason: Reason = "",
     version: Version = None,
+    digest: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
-    """Approve leaving the step that the person saw."""
+    """Approve what is asked, as the person saw it."""
     return await carry_out(
         request,
         caller,
         rollout,
-        lambda scene: commands.approve(scene, caller.name, reason),
+        lambda scene: commands.approve(scene, caller.name, reason, digest or None),
         done="approved",
-        version=version,
+        version=None if digest else version,
     )
 
 

@@ -49,6 +49,10 @@ function watchLive(element) {
   element.addEventListener("htmx:sse:after:message", () => {
     connection.heard();
     localTimes(element);
+    const digest = element.querySelector("[data-approval-digest]")?.dataset.approvalDigest;
+    for (const field of document.querySelectorAll("input[data-digest]")) {
+      if (!field.closest(":popover-open")) field.value = digest || "";
+    }
     const version = element.querySelector("[data-rollout-version]")?.dataset.rolloutVersion;
     if (version) for (const field of document.querySelectorAll("input[data-version]")) {
       // A form that is open keeps the version that its reader saw.

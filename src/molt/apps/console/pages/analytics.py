@@ -1,0 +1,235 @@
+"""What happened over a time range: by agent, arm, step, tool and model; each chart as CSV too."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime, BaseModel
+
+from molt.apps.api.auth import Viewer
+from molt.apps.console import sketches
+from molt.apps.console.pages.choosing import chosen, desks
+from molt.apps.console.render import render
+from molt.control import analytics, view
+from molt.control.analytics import Choice
+from molt.control.desk import Desk
+from molt.core.errors import OperatorError
+
+router = APIRouter()
+
+RANGES: Final = {
+    "5m": timedelta(minutes=5),
+    "15m": timedelta(minutes=15),
+    "1h": timedelta(hours=1),
+    "6h": timedelta(hours=6),
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "28d": timedelta(days=28),
+}
+Table = Literal["series", "totals", "steps", "tools", "models", "budgets", "heat"]
+MOST_CALLS: Final = 20_000
+
+
+class Asked(BaseModel):
+    """What the address asks for; all of it can be left out."""
+
+    rollout: str | None = None
+    span: str = "1h"
+    start: AwareDatetime | None = None
+    end: AwareDatetime | None = None
+    by: Literal["arm", "agent", "step"] = "arm"
+    agent: str | None = None
+    arm: Literal["control", "candidate"] | None = None
+    step: int | None = None
+
+
+def asked(
+    rollout: str | None = None,
+    span: str = "1h",
+    start: str = "",
+    end: str = "",
+    by: Literal["arm", "agent", "step"] = "arm",
+    agent: str = "",
+    arm: str = "",
+    step: str = "",
+) -> Asked:
+    """The query; a field of a form that was left empty counts as left out."""
+    return Asked.model_validate(
+        {
+            "rollout": rollout or None,
+            "span": span if span in RANGES else "1h",
+            "start": start or None,
+            "end": end or None,
+            "by": by,
+            "agent": agent or None,
+            "arm": arm or None,
+            "step": step or None,
+        }
+    )
+
+
+Query_ = Annotated[Asked, Depends(asked)]
+
+
+def _choice(request: Request, query: Asked) -> Choice:
+    end = query.end or request.app.state.clock.now()
+    start = query.start or end - RANGES[query.span]
+    if start >= end:
+        raise OperatorError("The time range is empty: its start is not before its end")
+    return Choice(start, end, query.by, query.agent, query.arm, query.step)
+
+
+@router.get("/analytics")
+async def page(request: Request, caller: Viewer, query: Query_) -> Response:
+    """Charts and tables; the address says what they are about."""
+    desk = chosen(request, query.rollout)
+    if desk is None:
+        return render(request, "no_rollout.html", caller, page="analytics")
+    stays = [(s.epoch, f"{s.phase} {s.share:g}% (#{s.epoch})") for s in desk.rollout.stays]
+    found = await _tables(request, desk, _choice(request, query))
+    return render(
+        request,
+        "analytics.html",
+        caller,
+        page="analytics",
+        query=query,
+        ranges=list(RANGES),
+        rollouts=[d.id for d in desks(request)],
+        rollout=desk.id,
+        agents=desk.rollout.agents,
+        stays=stays,
+        **found,
+    )
+
+
+@router.get("/analytics/data")
+async def data(request: Request, _: Viewer, query: Query_) -> dict[str, Any]:
+    """What the charts draw."""
+    desk = _desk(request, query)
+    choice = _choice(request, query)
+    slots = await _slots(request, desk, choice)
+    name = analytics.grouping(desk.rollout, choice.by)
+    length = desk.book.slot_seconds
+    return {
+        "start": choice.start.timestamp(),
+        "end": choice.end.timestamp(),
+        "width": analytics.width(choice, length),
+        "rows": [
+            r | {"at": r["at"].timestamp()} for r in analytics.series(slots, choice, length, name)
+        ],
+        "heat": analytics.heat(slots, choice, length),
+        "budget_per_1000": desk.playbook.cost.budget_per_1000,
+        "slos": {
+            "p50_ms": desk.playbook.slos.latency_p50.total_seconds() * 1000,
+            "p95_ms": desk.playbook.slos.latency_p95.total_seconds() * 1000,
+            "error_rate": desk.playbook.slos.error_rate,
+        },
+        "marks": [
+            {"at": s.at.timestamp(), "text": f"{s.share:g}%"}
+            for s in desk.rollout.stays
+            if choice.start <= s.at < choice.end
+        ],
+    }
+
+
+@router.get("/analytics/{table}.csv")
+async def export(
+    table: Table,
+    request: Request,
+    _: Viewer,
+    query: Query_,
+    columns: Annotated[str, Query(max_length=400)] = "",
+) -> Response:
+    """One table as CSV; `columns` narrows it to those of one chart."""
+    desk = _desk(request, query)
+    choice = _choice(request, query)
+    found = await _tables(request, desk, choice, everything=True)
+    rows: Sequence[Mapping[str, Any]] = found[table]
+    names = [c for c in columns.split(",") if c] or list(rows[0] if rows else ())
+    name = f"{desk.id}-{table}.csv"
+    return StreamingResponse(
+        _csv(names, rows),
+        media_type="text/csv",
+        headers={"content-disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _csv(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_cell(row.get(name)) for name in names])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
+        return f"'{value}"  # no spreadsheet is to take it for a formula
+    return value
+
+
+def _desk(request: Request, query: Asked) -> Desk:
+    desk = chosen(request, query.rollout)
+    if desk is None:
+        raise OperatorError("There is no rollout yet; start one: molt start")
+    return desk
+
+
+async def _slots(request: Request, desk: Desk, choice: Choice) -> list[Any]:
+    kept = await request.app.state.store.slots(desk.id, int(choice.start.timestamp()))
+    return analytics.chosen(kept, choice)
+
+
+async def _tables(
+    request: Request, desk: Desk, choice: Choice, everything: bool = False
+) -> dict[str, Any]:
+    now = request.app.state.clock.now()
+    slots = await _slots(request, desk, choice)
+    calls = await request.app.state.store.calls(desk.id, choice.start, MOST_CALLS)
+    calls = [c for c in calls if c.at < choice.end and choice.agent in (None, c.agent)]
+    name = analytics.grouping(desk.rollout, choice.by)
+    seconds = (choice.end - choice.start).total_seconds()
+    state = view.state(desk, now, request.app.state.controller.availability)
+    cost = next((g["numbers"] for g in state["gates"] if g["name"] == "cost_within_budget"), None)
+    steps = analytics.by_step(desk.scene(now))
+    tables = {
+        "totals": analytics.totals(slots, choice, name),
+        "steps": [row | {"sketch": _sketch(row)} for row in steps],
+        "tools": analytics.use(calls, "tool"),
+        "models": analytics.use(calls, "model"),
+        "budgets": analytics.budgets(desk, slots, seconds),
+        "projected": analytics.projected_per_day(slots, cost, seconds),
+        "slos": state["slos"],
+    }
+    if everything:
+        length = desk.book.slot_seconds
+        heat = analytics.heat(slots, choice, length)
+        tables["steps"] = steps
+        tables["series"] = analytics.series(slots, choice, length, name)
+        tables["heat"] = [
+            {
+                "at_unix": heat["first"] + x * heat["width"],
+                "from_ms": round(heat["ratio"] ** y, 2),
+                "to_ms": round(heat["ratio"] ** (y + 1), 2),
+                "requests": count,
+            }
+            for x, y, count in heat["cells"]
+        ]
+    return tables
+
+
+def _sketch(row: Mapping[str, Any]) -> Any:
+    if not (math.isfinite(row["low"]) and math.isfinite(row["high"])):
+        return None
+    return sketches.against_zero(row)

@@ -1,0 +1,212 @@
+"""The audit log: searched, proven, and taken away in any size."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime, BaseModel, ValidationError
+
+from molt.adapters import audit_files
+from molt.apps.api.auth import Viewer
+from molt.apps.console.render import render
+from molt.core.errors import OperatorError
+
+router = APIRouter()
+
+SHOWN: Final = 200
+MEDIA: Final = {
+    "jsonl": "application/x-ndjson",
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+}
+CHUNK: Final = 1 << 16
+
+
+class Search(BaseModel):
+    """What to look for. `subject` is a hash by now."""
+
+    start: AwareDatetime | None = None
+    end: AwareDatetime | None = None
+    agent: str = ""
+    run: str = ""
+    kind: str = ""
+    event: str = ""
+    by: str = ""
+    subject: str = ""
+
+
+def search_of(
+    request: Request,
+    start: str = "",
+    end: str = "",
+    agent: str = "",
+    run: str = "",
+    kind: str = "",
+    event: str = "",
+    by: str = "",
+    subject: str = "",
+) -> Search:
+    """The query; a subject that was typed in is hashed here, a hash stays one."""
+    subject = subject.strip()
+    if subject.startswith("hash:"):
+        subject = subject.removeprefix("hash:")
+    elif subject:
+        subject = request.app.state.hash_subject(subject)
+    try:
+        return Search.model_validate(
+            {
+                "start": _aware(start),
+                "end": _aware(end),
+                "agent": agent.strip(),
+                "run": run.strip(),
+                "kind": kind,
+                "event": event.strip(),
+                "by": by.strip(),
+                "subject": subject,
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise OperatorError(f"{first['loc'][0]}: {first['msg']}") from None
+
+
+def _aware(text: str) -> str | None:
+    """A time as a form gives it: without a zone it is UTC."""
+    if not text:
+        return None
+    return text if text.endswith("Z") or "+" in text[10:] or "-" in text[10:] else f"{text}Z"
+
+
+Asked = Annotated[Search, Depends(search_of)]
+
+
+def matcher(search: Search) -> Callable[[Mapping[str, Any]], bool] | None:
+    """Whether a record is wanted; None when all are."""
+    equal = {
+        "agent": search.agent,
+        "run": search.run,
+        "kind": search.kind,
+        "event": search.event,
+        "by": search.by,
+        "subject": search.subject,
+    }
+    wanted = {name: value for name, value in equal.items() if value}
+    if not wanted:
+        return None
+    return lambda record: all(str(record.get(k, "")) == v for k, v in wanted.items())
+
+
+def _span(request: Request, search: Search) -> tuple[datetime, datetime]:
+    end = search.end or request.app.state.clock.now() + timedelta(seconds=1)
+    return search.start or end - timedelta(days=1), end
+
+
+@router.get("/audit")
+async def page(request: Request, caller: Viewer, search: Asked) -> Response:
+    """The form, and what it finds: the first records of the range."""
+    start, end = _span(request, search)
+    folder: Path = request.app.state.audit_dir
+    rows, more = await asyncio.to_thread(_found, folder, start, end, matcher(search))
+    # The subject goes into links as its hash, so that no id lands in a history or a log.
+    query = {k: v for k, v in search.model_dump(mode="json").items() if v}
+    if search.subject:
+        query["subject"] = f"hash:{search.subject}"
+    query |= {"start": start.isoformat(), "end": end.isoformat()}
+    return render(
+        request,
+        "audit.html",
+        caller,
+        page="audit",
+        search=search,
+        start=start,
+        end=end,
+        rows=rows,
+        more=more,
+        query=query,
+        shown=SHOWN,
+    )
+
+
+def _found(
+    folder: Path,
+    start: datetime,
+    end: datetime,
+    where: Callable[[Mapping[str, Any]], bool] | None,
+) -> tuple[list[dict[str, Any]], bool]:
+    rows: list[dict[str, Any]] = []
+    for entry in audit_files.entries(folder, start, end, where):
+        if len(rows) == SHOWN:
+            return rows, True
+        try:
+            record = msgspec.json.decode(entry.line)
+        except msgspec.DecodeError:
+            record = {"kind": "unreadable", "line": entry.line.decode("utf-8", "replace")}
+        rows.append({"writer": entry.writer, **record, "at": entry.at})
+    return rows, False
+
+
+@router.get("/audit/verify")
+async def verify(request: Request, caller: Viewer) -> Response:
+    """Whether the whole chain holds; else the first bad record."""
+    heads = await request.app.state.store.heads()
+    report = await asyncio.to_thread(audit_files.verify, request.app.state.audit_dir, heads)
+    template = "_verified.html" if request.headers.get("hx-request") else "verified.html"
+    return render(request, template, caller, page="audit", report=report.as_data())
+
+
+@router.get("/audit/export")
+async def export(
+    request: Request,
+    _: Viewer,
+    search: Asked,
+    format: Literal["jsonl", "csv", "parquet"] = "jsonl",  # noqa: A002 - the public name
+) -> Response:
+    """What the search finds, all of it, streamed."""
+    start, end = _span(request, search)
+    folder: Path = request.app.state.audit_dir
+    where = matcher(search)
+    if format == "parquet":
+        rows = await asyncio.to_thread(_parquet, folder, start, end, where)
+    else:
+        rows = audit_files.export_lines(folder, start, end, format, where=where)
+    name = f"audit-{start:%Y%m%dT%H%M%S}-{end:%Y%m%dT%H%M%S}.{format}"
+    return StreamingResponse(
+        rows,
+        media_type=MEDIA[format],
+        headers={"content-disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _parquet(
+    folder: Path,
+    start: datetime,
+    end: datetime,
+    where: Callable[[Mapping[str, Any]], bool] | None,
+) -> Iterator[bytes]:
+    """Written to a file first, since Parquet keeps its index at the end; then streamed."""
+    try:
+        import duckdb
+    except ImportError:
+        raise OperatorError(
+            "Parquet needs DuckDB: pip install 'moltbot-rollout[analytics]'; JSONL and CSV need nothing"
+        ) from None
+    aside = tempfile.TemporaryDirectory(prefix="molt-parquet-")
+    lines, target = Path(aside.name) / "audit.csv", Path(aside.name) / "audit.parquet"
+    with lines.open("wb") as out:
+        audit_files.export(folder, start, end, "csv", out, where=where)
+    with duckdb.connect() as db:
+        records = db.read_csv(str(lines), header=True, all_varchar=True)
+        records.write_parquet(str(target))
+    return _handed_out(aside, target)
+
+
+def _handed_out(aside: tempfile.TemporaryDirectory[str], target: Path) -> Iterator[bytes]:
+    with aside, target.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk

@@ -1,0 +1,178 @@
+"""What went wrong: the list, and each incident with all that is known of it."""
+
+import asyncio
+import mimetypes
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Form, HTTPException, Request, Response
+from fastapi.responses import FileResponse
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from molt.apps.api.auth import Operator, Viewer
+from molt.apps.console.pages.choosing import desks
+from molt.apps.console.pages.commands import carry_out
+from molt.apps.console.render import render
+from molt.control import view
+from molt.control.desk import Desk
+from molt.control.timeline import belonging
+from molt.core import commands
+from molt.core.events import ProcedureStepDone, ProcedureStepFailed
+from molt.core.rollout import Incident
+
+router = APIRouter()
+
+Text = Annotated[str, Form(max_length=4000)]
+RUNBOOK: Final = Path(__file__).parents[5] / "docs" / "runbook.md"
+"""Of a checkout; the wheel carries it in the package (see `runbook`)."""
+
+_markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+@router.get("/incidents")
+async def incidents(request: Request, caller: Viewer) -> Response:
+    """All incidents of all rollouts, open ones first, then the latest."""
+    rows = [
+        {"rollout": desk.id, **view.incident(one), "steps_planned": len(desk.playbook.procedure)}
+        for desk in desks(request)
+        for one in desk.rollout.incidents
+    ]
+    rows.sort(key=lambda row: row["opened_at"], reverse=True)
+    rows.sort(key=lambda row: not row["open"])
+    return render(request, "incidents.html", caller, page="incidents", incidents=rows)
+
+
+@router.get("/incidents/{incident}")
+async def incident_page(
+    incident: str, request: Request, caller: Viewer, done: str | None = None
+) -> Response:
+    """One incident: timeline, evidence as it was, procedure, logs, runbook."""
+    desk, found = _find(request, incident)
+    return render(
+        request,
+        "incident.html",
+        caller,
+        page="incidents",
+        rollout=desk.id,
+        incident={"open": found.closed_at is None, **msgspec.structs.asdict(found)},
+        done=done,
+        procedure=_procedure(desk, found),
+        facts=_facts(desk, found),
+        logs=await asyncio.to_thread(_logs, _folder(request, incident)),
+        runbook=await asyncio.to_thread(runbook, found.trigger),
+    )
+
+
+@router.get("/incidents/{incident}/files/{name:path}")
+async def download(incident: str, name: str, request: Request, _: Viewer) -> FileResponse:
+    """One preserved file."""
+    _find(request, incident)
+    folder = _folder(request, incident)
+    known = {file["name"]: folder / file["name"] for file in await asyncio.to_thread(_logs, folder)}
+    if name not in known:
+        raise HTTPException(404, f"{name} is not among the files of {incident}")
+    media = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return FileResponse(known[name], media_type=media, filename=name.replace("/", "-"))
+
+
+@router.post("/incidents/{incident}/notes")
+async def note(incident: str, request: Request, caller: Operator, reason: Text = "") -> Response:
+    """Add to the timeline."""
+    desk, _ = _find(request, incident)
+    return await carry_out(
+        request,
+        caller,
+        desk.id,
+        lambda scene: commands.note_incident(scene, incident, caller.name, reason),
+        done="noted",
+        back=f"/console/incidents/{incident}",
+    )
+
+
+@router.post("/incidents/{incident}/close")
+async def close(incident: str, request: Request, caller: Operator, reason: Text = "") -> Response:
+    """Close it with its cause."""
+    desk, _ = _find(request, incident)
+    return await carry_out(
+        request,
+        caller,
+        desk.id,
+        lambda scene: commands.close_incident(scene, incident, caller.name, reason),
+        done="closed",
+        back=f"/console/incidents/{incident}",
+    )
+
+
+def _find(request: Request, incident: str) -> tuple[Desk, Incident]:
+    for desk in desks(request):
+        for one in desk.rollout.incidents:
+            if one.id == incident:
+                return desk, one
+    raise HTTPException(404, f"No incident {incident}")
+
+
+def _folder(request: Request, incident: str) -> Path:
+    """Where the procedure keeps an incident's files: beside the audit log."""
+    folder: Path = request.app.state.audit_dir.parent / "incidents"
+    return folder / incident
+
+
+def _logs(folder: Path) -> list[dict[str, Any]]:
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    return [{"name": p.relative_to(folder).as_posix(), "bytes": p.stat().st_size} for p in files]
+
+
+def _procedure(desk: Desk, incident: Incident) -> list[dict[str, Any]]:
+    """Each step of the runbook that Molt carries out itself: done with proof, failing, or ahead."""
+    if not incident.procedure:
+        return []
+    rows = {
+        step: {"step": step, "state": "ahead", "text": "", "at": None}
+        for step in desk.playbook.procedure
+    }
+    for event in desk.events():
+        if getattr(event, "incident", None) != incident.id:
+            continue
+        if isinstance(event, ProcedureStepDone):
+            said = f"{event.proof} ({event.attempts} attempts)"
+            rows[event.step] = {
+                "step": event.step,
+                "state": "done",
+                "text": event.proof if event.attempts == 1 else said,
+                "at": event.at,
+            }
+        elif isinstance(event, ProcedureStepFailed):
+            rows[event.step] = {
+                "step": event.step,
+                "state": "failing",
+                "text": event.error,
+                "at": event.at,
+            }
+    return list(rows.values())
+
+
+def _facts(desk: Desk, incident: Incident) -> list[dict[str, Any]]:
+    return [
+        {"at": e.at, "type": type(e).__name__, "by": e.by, "detail": detail}
+        for e, detail in belonging(desk.events(), incident)
+    ]
+
+
+def runbook(trigger: str, path: Path = RUNBOOK) -> Markup | None:
+    """The section of the on-call runbook about this trigger; None where there is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return None
+    wanted, found = trigger.replace("_", " ").lower(), list[str]()
+    inside = False
+    for line in text.splitlines():
+        if line.startswith("## "):
+            title = line.removeprefix("## ").replace("_", " ").replace("`", "").lower()
+            inside = wanted in title
+        if inside:
+            found.append(line)
+    # The text is the project's own, and raw HTML in it is shown as text.
+    return Markup(_markdown.render("\n".join(found))) if found else None  # noqa: S704

@@ -1,0 +1,142 @@
+"""Every page: empty, with data, refused; and what can be taken away from it."""
+
+import io
+import json
+
+import pytest
+from tests.apps.console.conftest import Browser, Browsers, Server
+
+from molt.apps.console.marked import marked
+from molt.apps.console.pages.incidents import runbook
+
+PAGES = ["rollouts", "monitoring", "analytics", "shadow", "incidents", "playbook", "audit"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_says_what_is_missing_before_there_is_anything(browser: Browser, page: str) -> None:
+    answer = browser.get(f"/console/{page}")
+    assert answer.status_code == 200, answer.text
+    assert "empty" in answer.text or "Nothing" in answer.text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_stands_with_a_rollout_that_has_just_begun(begun: Browser, page: str) -> None:
+    answer = begun.http.get(f"/console/{page}", follow_redirects=True)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture
+def back(server: Server, begun: Browser) -> str:
+    """The incident of a rollout that a person took back, its procedure done."""
+    begun.send("/console/rollouts/tiny/rollback", reason="guests complain")
+    server.rollbacks_done()
+    return begun.get("/api/v1/incidents").json()[0]["id"]
+
+
+def test_an_incident_shows_procedure_evidence_timeline_and_logs(begun: Browser, back: str) -> None:
+    assert back in begun.get("/console/incidents").text
+    page = begun.get(f"/console/incidents/{back}").text
+    assert "guests complain" in page
+    assert page.count(">done</span>") >= 1
+    assert "timeline.md" in page
+    file = begun.get(f"/console/incidents/{back}/files/timeline.md")
+    assert "guests complain" in file.text
+    assert begun.get(f"/console/incidents/{back}/files/..%2F..%2Fmolt.db").status_code == 404
+
+
+def test_an_incident_is_noted_and_closed_with_a_cause(begun: Browser, back: str) -> None:
+    begun.send(f"/console/incidents/{back}/notes", reason="looked at the model")
+    assert begun.send(f"/console/incidents/{back}/close").status_code == 409
+    assert begun.send(f"/console/incidents/{back}/close", reason="bad prompt").status_code == 303
+    page = begun.get(f"/console/incidents/{back}").text
+    assert "looked at the model" in page
+    assert "bad prompt" in page
+    assert begun.send(f"/console/incidents/{back}/close", reason="again").status_code == 409
+
+
+def test_the_audit_log_is_searched_by_a_subject_that_is_hashed_here(
+    server: Server, begun: Browser
+) -> None:
+    hashed = server.app.state.hash_subject("user-17")
+    server.record(kind="request", subject=hashed, agent="guest", path="/mine", run="r1")
+    server.record(kind="request", subject="other", agent="guest", path="/theirs")
+    page = begun.get("/console/audit", params={"subject": "user-17"}).text
+    assert "/mine" in page
+    assert "/theirs" not in page
+    assert "user-17" not in page
+    for query in ({"run": "r1"}, {"subject": f"hash:{hashed}"}):
+        found = begun.get("/console/audit/export", params=query).text.splitlines()
+        assert [json.loads(line)["path"] for line in found] == ["/mine"]
+    assert "/mine" in begun.get("/console/audit/export", params={"format": "csv"}).text
+
+
+def test_parquet_holds_the_same_records(server: Server, begun: Browser) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    server.record(kind="request", agent="guest", path="/mine")
+    answer = begun.get("/console/audit/export", params={"format": "parquet", "agent": "guest"})
+    assert answer.status_code == 200
+    assert answer.content[:4] == b"PAR1"
+    path = server.folder / "out.parquet"
+    path.write_bytes(io.BytesIO(answer.content).getvalue())
+    with duckdb.connect() as db:
+        assert db.read_parquet(str(path)).fetchall()
+
+
+def test_the_chain_is_proven_on_a_click(server: Server, begun: Browser) -> None:
+    server.record(kind="request", path="/mine")
+    assert "The chain holds." in begun.get("/console/audit/verify").text
+
+
+def test_an_unreadable_time_is_refused_with_the_field(begun: Browser) -> None:
+    answer = begun.get("/console/audit", params={"start": "yesterday"})
+    assert answer.status_code == 422
+    assert "start" in answer.text
+
+
+def test_a_plan_is_checked_and_proposed_but_the_running_one_stays(begun: Browser) -> None:
+    before = begun.get("/api/v1/rollouts/tiny/playbook").json()
+    text = json.dumps(before["playbook"])
+    page = begun.send("/console/playbook/tiny/check", text=text).text
+    assert "the same as the running plan" in page
+    broken = begun.send("/console/playbook/tiny/check", text="name: [").text
+    assert 'role="alert"' in broken
+    changed = text.replace('"tiny"', '"tinier"')
+    assert "+name: tinier" in begun.send("/console/playbook/tiny/check", text=changed).text
+    answer = begun.send("/console/playbook/tiny/propose", text=changed, reason="smaller")
+    assert answer.status_code == 303, answer.text
+    assert begun.get("/api/v1/rollouts/tiny/playbook").json() == before
+    assert "tinier" in begun.get("/api/v1/rollouts/tiny/history").json()[-1]["note"]
+
+
+def test_analytics_come_as_csv_per_chart_and_an_empty_range_is_refused(begun: Browser) -> None:
+    answer = begun.get("/console/analytics/totals.csv", params={"columns": "group,requests"})
+    assert answer.text.splitlines()[0] == "group,requests"
+    data = begun.get("/console/analytics/data", params={"span": "15m", "by": "agent"}).json()
+    assert data["rows"] == []
+    wrong = {"start": "2026-01-02T00:00:00Z", "end": "2026-01-01T00:00:00Z"}
+    assert begun.get("/console/analytics/data", params=wrong).status_code == 422
+
+
+def test_viewers_cannot_rule_close_or_propose(
+    begun: Browser, browsers: Browsers, back: str
+) -> None:
+    viewer = browsers("viewer")
+    for path in (f"incidents/{back}/close", "playbook/tiny/propose", "shadow/tiny/rule"):
+        fields = {"reason": "x", "text": "x", "kind": "wording", "said": "accept"}
+        assert viewer.send(f"/console/{path}", **fields).status_code == 403
+
+
+def test_differences_are_marked_and_nothing_in_an_answer_is_markup() -> None:
+    left, right = marked("two <b>beers</b>", "three <b>beers</b>")
+    assert str(left) == "<del>two</del> &lt;b&gt;beers&lt;/b&gt;"
+    assert str(right).startswith("<ins>three</ins> &lt;b&gt;")
+
+
+def test_the_runbooks_section_on_a_trigger_is_found(tmp_path: object) -> None:
+    path = tmp_path / "runbook.md"  # type: ignore[operator]
+    path.write_text("# Runbook\n\n## Error rate\n\nLook *first*.\n\n## Latency\n\nOther.\n")
+    section = runbook("error_rate", path)
+    assert section is not None
+    assert "<em>first</em>" in section
+    assert "Other" not in section
+    assert runbook("cost", path) is None
