@@ -4,6 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 ASSETS := src/molt/apps/console
 VENDOR := .venv/.console
+BROWSER := .venv/.browser
 ARGS ?=
 SEEDS ?= 100
 
@@ -35,7 +36,10 @@ console: $(STAMP)  ## fetch what the console's pages load (setup does, where it 
 run: setup  ## the demo: a bar, an agent, guests, and Molt in front (ARGS="--fault errors")
 	@$(BIN)/molt demo $(ARGS)
 
-test: setup  ## all tests
+$(BROWSER): $(STAMP) tests/e2e/browser.py
+	@$(BIN)/python tests/e2e/browser.py && touch $@ || true
+
+test: setup $(BROWSER)  ## all tests; installs the browser that the console's tests need, where it can
 	@$(BIN)/pytest -n auto $(ARGS)
 
 check: lint types layers docs test  ## everything CI checks

@@ -6,7 +6,7 @@ from fastapi.exception_handlers import (
     request_validation_exception_handler,
 )
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from molt.apps.api.app import molt_error
@@ -32,6 +32,7 @@ def add_console(app: FastAPI) -> None:
     for router in ROUTERS:
         app.include_router(router, prefix="/console", include_in_schema=False)
     app.add_api_route("/", _home, include_in_schema=False)
+    app.add_api_route("/favicon.ico", _icon, include_in_schema=False)
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(AnyHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -40,6 +41,11 @@ def add_console(app: FastAPI) -> None:
 
 async def _home() -> RedirectResponse:
     return RedirectResponse("/console", 307)
+
+
+async def _icon() -> FileResponse:
+    """For pages that name none: browsers ask for it all the same."""
+    return FileResponse(assets.STATIC / "icon.svg", media_type="image/svg+xml")
 
 
 def is_page(request: Request) -> bool:

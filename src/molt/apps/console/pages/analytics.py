@@ -39,7 +39,7 @@ class Asked(BaseModel):
     """What the address asks for; all of it can be left out."""
 
     rollout: str | None = None
-    span: str = "1h"
+    span: str = ""
     start: AwareDatetime | None = None
     end: AwareDatetime | None = None
     by: Literal["arm", "agent", "step"] = "arm"
@@ -50,7 +50,7 @@ class Asked(BaseModel):
 
 def asked(
     rollout: str | None = None,
-    span: str = "1h",
+    span: str = "",
     start: str = "",
     end: str = "",
     by: Literal["arm", "agent", "step"] = "arm",
@@ -62,7 +62,7 @@ def asked(
     return Asked.model_validate(
         {
             "rollout": rollout or None,
-            "span": span if span in RANGES else "1h",
+            "span": span if span in RANGES else "",
             "start": start or None,
             "end": end or None,
             "by": by,
@@ -76,8 +76,12 @@ def asked(
 Query_ = Annotated[Asked, Depends(asked)]
 
 
-def _choice(request: Request, query: Asked) -> Choice:
+def _choice(request: Request, query: Asked, desk: Desk) -> Choice:
+    """The range that was asked for, else the shortest that holds the whole rollout."""
     end = query.end or request.app.state.clock.now()
+    if not query.span:
+        age = end - (desk.rollout.started_at or end)
+        query.span = next((name for name, span in RANGES.items() if span >= age), "28d")
     start = query.start or end - RANGES[query.span]
     if start >= end:
         raise OperatorError("The time range is empty: its start is not before its end")
@@ -91,7 +95,7 @@ async def page(request: Request, caller: Viewer, query: Query_) -> Response:
     if desk is None:
         return render(request, "no_rollout.html", caller, page="analytics")
     stays = [(s.epoch, f"{s.phase} {s.share:g}% (#{s.epoch})") for s in desk.rollout.stays]
-    found = await _tables(request, desk, _choice(request, query))
+    found = await _tables(request, desk, _choice(request, query, desk))
     return render(
         request,
         "analytics.html",
@@ -111,7 +115,7 @@ async def page(request: Request, caller: Viewer, query: Query_) -> Response:
 async def data(request: Request, _: Viewer, query: Query_) -> dict[str, Any]:
     """What the charts draw."""
     desk = _desk(request, query)
-    choice = _choice(request, query)
+    choice = _choice(request, query, desk)
     slots = await _slots(request, desk, choice)
     name = analytics.grouping(desk.rollout, choice.by)
     length = desk.book.slot_seconds
@@ -147,7 +151,7 @@ async def export(
 ) -> Response:
     """One table as CSV; `columns` narrows it to those of one chart."""
     desk = _desk(request, query)
-    choice = _choice(request, query)
+    choice = _choice(request, query, desk)
     found = await _tables(request, desk, choice, everything=True)
     rows: Sequence[Mapping[str, Any]] = found[table]
     names = [c for c in columns.split(",") if c] or list(rows[0] if rows else ())

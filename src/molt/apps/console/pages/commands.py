@@ -82,6 +82,18 @@ async def approve(
     )
 
 
+@router.post("/rollouts/{rollout}/ask")
+async def ask(rollout: str, request: Request, caller: Operator, reason: Reason = "") -> Response:
+    """Ask for the approval in one's own name; then somebody else must give it."""
+    return await carry_out(
+        request,
+        caller,
+        rollout,
+        lambda scene: commands.ask_approval(scene, caller.name, reason),
+        done="asked",
+    )
+
+
 @router.post("/rollouts/{rollout}/promote")
 async def promote(
     rollout: str,

@@ -1,0 +1,277 @@
+"""The console in a real browser, against real processes and the reference bar."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from tests.e2e import browser as chromium
+from tests.e2e.conftest import Molt, Process, quick, until
+
+from molt.adapters.playbooks import load_playbook
+from molt.apps.console import build
+from molt.core.playbook import Playbook
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not build.is_built(), reason="console assets are not built: make console"),
+]
+
+PATIENCE = 20_000
+STICKING_OUT = """[...document.querySelectorAll("body *")]
+    .filter((e) => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 5)
+    .map((e) => e.outerHTML.slice(0, 90))"""
+PAGES = ("rollouts", "monitoring", "analytics", "shadow", "incidents", "playbook", "audit")
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Browser]:
+    path = chromium.find()
+    if path is None:
+        pytest.skip("no browser: python tests/e2e/browser.py says how to get one")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, bar: dict[str, Process]) -> Iterator[Molt]:
+    """One installation for the module; every test has a rollout of its own."""
+    folder = tmp_path_factory.mktemp("console")
+    running = Molt(folder, bar["existing-system"].url, bar["agent-chat"].url)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def clean(house: Molt) -> Iterator[Molt]:
+    """The installation, with no rollout of another test in the way."""
+    yield house
+    for rollout in house.client.get("/rollouts").json():
+        if rollout["phase"] != "aborted":
+            until(lambda r=rollout: settled(house, r["rollout"]), what="the procedure is done")
+            house.post(f"/rollouts/{rollout['rollout']}/abort", reason="test over")
+
+
+def settled(molt: Molt, rollout: str) -> bool:
+    state = molt.state(rollout)
+    return state["phase"] != "rolled_back" or len(state["incidents"][-1]["steps"]) == 5
+
+
+class Person:
+    """Somebody signed in; what their browser complains about is kept."""
+
+    def __init__(self, chrome: Browser, molt: Molt, name: str, role: str, **options: Any) -> None:
+        made = molt.post("/tokens", name=f"{name}-{time.monotonic_ns()}", role=role)
+        assert made.status_code == 201, made.text
+        self.name = made.json()["name"]
+        self.context: BrowserContext = chrome.new_context(base_url=molt.api, **options)
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.complaints: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda m: m.type == "error" and self.complaints.append(m.text))
+        self.page.goto("/console/login")
+        self.page.get_by_label("API token").fill(made.json()["token"])
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url("**/console**")
+
+    def open(self, path: str) -> Page:
+        self.page.goto(f"/console/{path}")
+        return self.page
+
+
+@contextmanager
+def signed_in(
+    chrome: Browser, molt: Molt, name: str, role: str, refusals: int = 0, **options: Any
+) -> Iterator[Person]:
+    """A person for a while. Afterwards nothing must have been complained about, but `refusals`
+    answers with 4xx, which the browser counts as errors."""
+    person = Person(chrome, molt, name, role, **options)
+    try:
+        yield person
+        expected = [c for c in person.complaints if "the server responded with a status of 4" in c]
+        assert len(expected) <= refusals, person.complaints
+        assert [c for c in person.complaints if c not in expected] == []
+    finally:
+        person.context.close()
+
+
+def press(page: Page, button: str, then: str, reason: str) -> None:
+    """Open a form, give the reason, carry out."""
+    page.get_by_role("button", name=button, exact=True).first.click()
+    form = page.locator(".dialog:popover-open")
+    form.get_by_role("textbox").first.fill(reason)
+    form.get_by_role("button", name=then, exact=True).click()
+
+
+def short() -> Playbook:
+    """Shadow, one approved step, everybody: seconds long."""
+    data = load_playbook("wf-11-demo").as_data()
+    phases = [
+        {"name": "shadow", "steps": [{"share": 0, "hold": "1s", "gates": []}]},
+        {"name": "canary", "steps": [{"share": 50, "hold": "1s", "gates": [{"kind": "approval"}]}]},
+        {"name": "progressive", "steps": [{"share": 100, "hold": "1s", "gates": []}]},
+    ]
+    return Playbook.model_validate(data | {"name": "short", "phases": phases})
+
+
+def test_a_rollout_is_watched_and_approved_by_two_people(chrome: Browser, clean: Molt) -> None:
+    molt = clean
+    with (
+        signed_in(chrome, molt, "ann", "approver", refusals=1) as ann,
+        signed_in(chrome, molt, "bob", "approver") as bob,
+    ):
+        molt.begin(short(), "watched")
+        for person in (ann, bob):
+            page = person.open("rollouts/watched")
+            expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
+        expect(ann.page.locator(".step.here")).to_contain_text("50%", timeout=PATIENCE)
+        until(lambda: not waiting(molt, "watched"), what="only the approval is missing")
+        press(ann.page, "Ask approval", "Ask", "the numbers are good")
+        ann.page.wait_for_url("**done=asked")
+        expect(bob.page.locator(".asked")).to_contain_text("the numbers are good", timeout=PATIENCE)
+        press(ann.page, "Approve", "Approve", "and I agree with myself")
+        expect(ann.page.locator(".dialog:popover-open .said")).to_contain_text("Refused")
+        press(bob.page, "Approve", "Approve", "seen, and fine")
+        expect(ann.page.locator(".sentence")).to_contain_text("Complete", timeout=PATIENCE)
+        approved = molt.events("Approved", "watched")[0]
+        assert approved["by"] == bob.name
+        assert approved["reason"] == "seen, and fine"
+
+
+def waiting(molt: Molt, rollout: str) -> list[str]:
+    gates = molt.state(rollout)["gates"]
+    return [g["name"] for g in gates if g["verdict"] != "pass" and g["name"] != "approval"]
+
+
+def test_a_fault_takes_traffic_back_and_the_open_page_shows_it(
+    chrome: Browser, clean: Molt, bar: dict[str, Process]
+) -> None:
+    molt, agent = clean, bar["agent-chat"].url
+    with signed_in(chrome, molt, "eve", "viewer", viewport={"width": 360, "height": 740}) as eve:
+        molt.begin(quick(100), "faulty")
+        page = eve.open("rollouts/faulty")
+        expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
+        expect(page.get_by_role("button", name="Roll back now")).to_have_count(0)
+        page.evaluate(
+            "() => { window.seenAt = new Promise((done) => { const look = () =>"
+            " document.querySelector('.phase-rolled_back') ? done(Date.now())"
+            " : setTimeout(look, 20); look(); }); }"
+        )
+        httpx.post(f"{agent}/_fault", json={"kind": "forbidden-tool"}).raise_for_status()
+        try:
+            molt.ask("Show me your beers")
+            shown = page.evaluate("() => window.seenAt")
+        finally:
+            httpx.post(f"{agent}/_fault", json={"kind": None}).raise_for_status()
+        opened = datetime.fromisoformat(molt.events("IncidentOpened", "faulty")[0]["at"])
+        delay = datetime.fromtimestamp(shown / 1000, UTC) - opened
+        assert delay.total_seconds() < 2.0
+        page.get_by_role("link", name="Look at").click()
+        expect(page.get_by_role("heading", name="Rollback procedure")).to_be_visible()
+
+
+def test_the_button_takes_traffic_back_under_load(chrome: Browser, clean: Molt) -> None:
+    molt, over = clean, threading.Event()
+
+    def ask() -> None:
+        body = {"message": "Show me your beers", "agent_type": "guest", "context": {"user_id": "u"}}
+        with httpx.Client(trust_env=False, timeout=15) as client:
+            while not over.is_set():
+                client.post(f"{molt.gateway}/functions/v1/agent-chat", json=body)
+
+    molt.begin(quick(100), "busy")
+    guests = [threading.Thread(target=ask) for _ in range(6)]
+    with signed_in(chrome, molt, "oli", "operator") as oli:
+        page = oli.open("rollouts/busy")
+        for guest in guests:
+            guest.start()
+        try:
+            press(page, "Roll back now", "Roll back now", "it feels wrong")
+            expect(page.locator(".sentence")).to_contain_text("Rolled back", timeout=PATIENCE)
+        finally:
+            over.set()
+            for guest in guests:
+                guest.join()
+    assert molt.events("RolledBack", "busy")[0]["by"] == oli.name
+    assert molt.events("RolledBack", "busy")[0]["reason"] == "it feels wrong"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_and_nothing_sticks_out_on_a_phone(
+    chrome: Browser, clean: Molt, scheme: str
+) -> None:
+    molt = clean
+    molt.begin(quick(50), f"looked-at-{scheme}")
+    molt.ask("Show me your beers")
+    small = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
+    with signed_in(chrome, molt, "max", "approver", **small) as person:
+        for path in PAGES:
+            page = person.open(path)
+            expect(page.locator("main h1, main h2").first).to_be_visible()
+            wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert wide <= 0, f"{path} is {wide} px too wide: {page.evaluate(STICKING_OUT)}"
+            found = Axe().run(page).response["violations"]
+            serious = [
+                (path, v["id"], [n["html"][:120] for n in v["nodes"][:3]])
+                for v in found
+                if v["impact"] in ("serious", "critical")
+            ]
+            assert serious == []
+
+
+def test_a_thousand_requests_a_second_are_sampled_and_the_page_stays_quick(
+    chrome: Browser, clean: Molt
+) -> None:
+    molt = clean
+    settings = json.loads(next(molt.data.rglob("gateway-1.json")).read_text())
+    headers = {"authorization": f"Bearer {settings['gateway_key']}"}
+    with signed_in(chrome, molt, "flo", "viewer") as flo:
+        page = flo.open("monitoring")
+        expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
+        for number in range(20):
+            now = datetime.now(UTC).isoformat()
+            rows = [
+                {"at": now, "kind": "request", "verdict": "ok", "arm": "control", "agent": "guest",
+                 "method": "POST", "path": f"/{number}/{i}", "latency_ms": 12.0, "run": f"r{i}"}
+                for i in range(50)
+            ]  # fmt: skip
+            batch = {"gateway": "flood", "sequence": number + 1, "sent_at": now, "applied": 1,
+                     "requests": rows, "offered": 1000}  # fmt: skip
+            answer = httpx.post(f"{molt.api}/gateway/v1/batches", json=batch, headers=headers)
+            assert answer.status_code in (204, 409)
+        expect(page.locator("#sampled")).to_contain_text("Sampled", timeout=PATIENCE)
+        expect(page.locator("#rows tr").first).to_be_visible()
+        assert page.locator("#rows tr").count() <= 60
+        page.get_by_role("button", name="Pause").click()
+        expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        page.get_by_label("Contains").fill("/19/7")
+        expect(page.locator("#rows tr:visible")).to_have_count(1)
+        assert "q=%2F19%2F7" in page.url
+
+
+def test_a_page_without_control_says_that_it_is_old(
+    chrome: Browser, clean: Molt, tmp_path: Path, bar: dict[str, Process]
+) -> None:
+    away = Molt(tmp_path, bar["existing-system"].url, bar["agent-chat"].url)
+    try:
+        away.begin(quick(50), "left")
+        person = Person(chrome, away, "ida", "viewer")
+        page = person.open("rollouts/left")
+        expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
+    finally:
+        away.stop()
+    expect(page.locator("#connection")).to_contain_text("disconnected", timeout=PATIENCE)
+    person.context.close()
