@@ -31,6 +31,7 @@ class Catalogue:
         self._tools: dict[str, Tool] = {}
         self._known_at = self._tried_at = float("-inf")
         self._known = False
+        self._asking: asyncio.Future[None] | None = None
         self._lock = asyncio.Lock()
 
     @property
@@ -39,19 +40,28 @@ class Catalogue:
         return self._known
 
     async def find(self, name: str) -> Tool | None:
-        """The tool of that name; None when the server has none, or could not be asked."""
+        """The tool of that name; None when the server has none, or could not be asked.
+
+        A known tool is given at once; a list that is old is asked for anew meanwhile.
+        """
         tool = self._tools.get(name)
-        if tool is not None and self._monotonic() - self._known_at < FRESH_SECONDS:
-            return tool
+        if tool is None:
+            await self._refresh(name)
+            return self._tools.get(name)
+        if self._monotonic() - self._known_at >= FRESH_SECONDS and not self._lock.locked():
+            self._asking = asyncio.ensure_future(self._refresh(name))
+        return tool
+
+    async def _refresh(self, name: str) -> None:
         async with self._lock:
             now = self._monotonic()
             due = now - self._known_at >= FRESH_SECONDS or name not in self._tools
             if due and now - self._tried_at >= AGAIN_SECONDS:
                 await self._learn()
-        return self._tools.get(name)
 
     def changed(self) -> None:
-        """The server said that its list has changed."""
+        """The server said that its list has changed: what was known counts no more."""
+        self._tools = {}
         self._known_at = self._tried_at = float("-inf")
 
     async def _learn(self) -> None:
@@ -59,7 +69,7 @@ class Catalogue:
         try:
             self._tools = await self._fetch()
         except NoTools as error:
-            # What was known stays: to forget it would turn reads into writes, and dry runs blind.
+            # What was known stays: without it reads become writes, and dry runs blind.
             log.warning("tools_not_listed", server=self._name, error=str(error))
             return
         self._known_at, self._known = self._monotonic(), True
