@@ -229,21 +229,49 @@ class AuditSink(Protocol):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """What a person must hear of. `key` groups notices about the same thing."""
+    """What a person must hear of. `key` groups notices about the same thing; `about` is the section
+    of the runbook."""
 
     severity: Literal["info", "warning", "critical"]
     title: str
     body: str
     key: str
     link: str | None = None
+    about: str = ""
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """Whether a notice got through, to whom, or why not."""
+    """Whether a notice got through, to whom, or why not; without attempts there was nobody to tell."""
 
     delivered: bool
     detail: str
     attempts: int = 1
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """Notices about one thing, as one: the latest of them, how often, and who is on it.
+
+    `state` is `new`, `sent`, `undelivered` (tried again at `next_try`), `held` by quiet hours, or
+    `logged` where no target is configured.
+    """
+
+    id: str
+    key: str
+    severity: Literal["info", "warning", "critical"]
+    title: str
+    body: str
+    first_at: datetime
+    last_at: datetime
+    about: str = ""
+    count: int = 1
+    state: Literal["new", "sent", "undelivered", "held", "logged"] = "new"
+    detail: str = ""
+    attempts: int = 0
+    rounds: int = 0
+    next_try: datetime | None = None
+    acked_by: str = ""
+    acked_at: datetime | None = None
+    ack_note: str = ""
 
 
 class Notifier(Protocol):

@@ -126,7 +126,12 @@ class Molt:
     def begin(self, plan: Playbook | str = "wf-11", rollout: str = "r", **extra: Any) -> None:
         """Start a rollout and wait until a gateway acts on it."""
         playbook = load_playbook(plan) if isinstance(plan, str) else plan
-        body = {"playbook_yaml": playbook_yaml(playbook), "rollout": rollout, "reason": "test"}
+        body = {
+            "playbook_yaml": playbook_yaml(playbook),
+            "rollout": rollout,
+            "reason": "test",
+            "waive": list(playbook.checklist),
+        }
         answer = self.client.post("/rollouts", json=body | extra)
         assert answer.status_code == 201, answer.text
         self.settled()

@@ -34,6 +34,7 @@ from molt.core.events import AnyEvent, Recorded
 from molt.core.evidence import Batch, BucketSums, Call, Head, Outcome, Seen, Slot, SlotKey, SumsKey
 from molt.core.flags import Flags
 from molt.core.pairs import ACTION_GRACE, REOPENS, Action, Outline, Pair
+from molt.ports import Alert
 
 
 class MemoryTokens:
@@ -388,6 +389,7 @@ class MemoryStore(_Events, _Evidence, _Pairs):
         self._heads: dict[str, Head] = {}
         self._settings: dict[str, str] = {}
         self._runs = {}
+        self._kept_alerts: dict[str, Alert] = {}
         self.tokens = MemoryTokens(now)
         self.sessions = MemorySessions(now)
 
@@ -411,6 +413,15 @@ class MemoryStore(_Events, _Evidence, _Pairs):
     async def heads(self) -> Mapping[str, Head]:
         """The kept heads by writer."""
         return dict(self._heads)
+
+    async def save_alert(self, alert: Alert) -> None:
+        """Keep `alert`, replacing the one with its id."""
+        self._kept_alerts[alert.id] = alert
+
+    async def alerts(self, limit: int) -> Sequence[Alert]:
+        """The latest, newest first."""
+        found = sorted(self._kept_alerts.values(), key=lambda a: a.id)
+        return sorted(found, key=lambda a: a.last_at, reverse=True)[:limit]
 
     async def setting(self, key: str) -> str | None:
         """The value of a setting; None when it was never set."""

@@ -34,7 +34,7 @@ class LogNotifier:
     async def notify(self, notice: Notice) -> Delivery:
         """Log it; never raises."""
         _log(notice)
-        return Delivery(False, "no on-call target configured; the notice is in the log")
+        return Delivery(False, "no on-call target configured; the notice is in the log", 0)
 
 
 class AppriseNotifier:
@@ -58,7 +58,7 @@ class AppriseNotifier:
         _log(notice)
         if not waiting:
             detail = f"no target configured for {notice.severity}; the notice is in the log"
-            return Delivery(False, detail)
+            return Delivery(False, detail, 0)
         got: list[str] = []
         failures: list[str] = []
         attempts = 0

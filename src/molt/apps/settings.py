@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ruamel.yaml import YAML
@@ -31,6 +32,9 @@ class Section(BaseModel):
     """Base of all settings: unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
 class Tls(Section):
@@ -230,12 +234,28 @@ def _anchored_key(one: Any, folder: Path) -> Any:
     return one.model_copy(update={"key_file": folder / one.key_file.expanduser()})
 
 
+class Quiet(Section):
+    """When only critical alerts go out, a rollback among them; the others wait until it is over."""
+
+    begin: Clock = Field(description="Such as `22:00`.")
+    end: Clock = Field(description="Such as `07:00`; may be on the next day.")
+    zone: str = Field(default="UTC", description="Such as `Europe/Rome`.")
+
+    @field_validator("zone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("expected the name of a time zone, such as Europe/Rome")
+        return value
+
+
 class Notify(Section):
     """Where notices go: Apprise URLs by severity; a higher one goes to its own list only."""
 
     info: tuple[str, ...] = ()
     warning: tuple[str, ...] = ()
     critical: tuple[str, ...] = ()
+    quiet: Quiet | None = None
 
 
 class Oidc(Section):
@@ -321,6 +341,11 @@ class Settings(Section):
         default={}, description="Your own prices by model glob, over the shipped price list."
     )
     notify: Notify = Notify()
+    runbook: Path | None = Field(
+        default=None,
+        description="Your own on-call runbook, made from `molt runbook`; default: the one that Molt "
+        "makes from the playbook.",
+    )
     auth: Auth = Auth()
     max_body: int = Field(default=32 << 20, gt=0, description="Largest request body, bytes.")
     mirror_in_flight: int = Field(
@@ -374,6 +399,8 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     changes: dict[str, Any] = {"data": folder / settings.data}
     if settings.flags_file:
         changes["flags_file"] = folder / settings.flags_file
+    if settings.runbook:
+        changes["runbook"] = folder / settings.runbook
     if settings.egress:
         changes["egress"] = settings.egress.anchored(folder)
     return settings.model_copy(update=changes)

@@ -10,6 +10,7 @@ from molt.core.events import (
     Halved,
     IncidentOpened,
     QuestionAsked,
+    Ruling,
     StepEntered,
 )
 from molt.ports import Notice
@@ -20,25 +21,47 @@ def notice_of(desk: Desk, event: AnyEvent) -> Notice | None:
     name = desk.playbook.name
     match event:
         case Halved():
-            return Notice("critical", f"{name}: traffic halved", event.reason, event.incident)
+            about = next((i.trigger for i in desk.rollout.incidents if i.id == event.incident), "")
+            title = f"{name}: traffic halved"
+            return Notice("critical", title, event.reason, event.incident, about=section(about))
         case IncidentOpened() if event.action in ("pause", "review"):
             title = f"{name}: {event.trigger} asks for {event.action}"
-            return Notice("warning", title, event.reason, event.incident)
+            body = f"{event.reason}\n{figures(event.ruling)}".rstrip()
+            return Notice("warning", title, body, event.incident, about=section(event.trigger))
         case ApprovalAsked():
             title = (
                 f"{name}: an approval is asked to leave {event.phase} at {desk.rollout.share:g}%"
             )
-            return Notice("warning", title, f"{event.by}: {event.reason}", f"{desk.id}-approval")
+            body, key = f"{event.by}: {event.reason}", f"{desk.id}-approval"
+            return Notice("warning", title, body, key, about="gate")
         case QuestionAsked():
-            return Notice("warning", f"{name}: a question", event.reason, f"{desk.id}-question")
+            key = f"{desk.id}-question"
+            return Notice("warning", f"{name}: a question", event.reason, key, about="gate")
         case AlarmRaised():
-            return Notice("warning", f"{name}: {event.alarm}", event.text, event.alarm)
+            title = f"{name}: {event.alarm}"
+            return Notice("warning", title, event.text, event.alarm, about="alarm")
         case AnomalySeen():
             more = f" (and {event.more} more)" if event.more else ""
             title, key = f"{name}: unlike before: {event.anomaly}", f"{desk.id}-{event.anomaly}"
-            return Notice("warning", title, event.text + more, key)
+            return Notice("warning", title, event.text + more, key, about="alarm")
         case StepEntered() | Completed():
             share = event.share if isinstance(event, StepEntered) else desk.rollout.share
             return Notice("info", f"{name}: at {share:g}%", event.reason, desk.id)
         case _:
             return None
+
+
+def section(trigger: str) -> str:
+    """The section of the runbook about a trigger, a gate or a person."""
+    return trigger if trigger in KNOWN else "gate"
+
+
+KNOWN = frozenset({"error_rate", "latency", "violation", "cost", "complaints", "person"})
+SHOWN = 8
+
+
+def figures(ruling: Ruling) -> str:
+    """The numbers that a ruling was made from, in one line."""
+    plain = {k: v for k, v in ruling.numbers.items() if isinstance(v, int | float)}
+    shown = (f"{k} {v:.6g}" for k, v in list(plain.items())[:SHOWN])
+    return ", ".join(shown)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from molt.control.desk import Desk
+from molt.control.notices import figures, section
 from molt.control.operator_flags import OperatorFlags
 from molt.control.timeline import timeline
 from molt.core.errors import UpstreamError
@@ -116,9 +117,10 @@ class Procedure:
         notice = Notice(
             severity="critical",
             title=f"{desk.playbook.name}: rolled back to 0% ({incident.trigger})",
-            body=f"{incident.ruling.reason}\nIncident {incident.id}, opened "
+            body=f"{incident.ruling.reason}\n{figures(incident.ruling)}\nIncident {incident.id}, opened "
             f"{incident.opened_at.isoformat()}. All traffic is on control.",
             key=incident.id,
+            about=section(incident.trigger),
         )
         delivery = await self._notifier.notify(notice)
         return f"{'delivered' if delivery.delivered else 'UNDELIVERED'}: {delivery.detail}"

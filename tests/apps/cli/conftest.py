@@ -22,11 +22,13 @@ from molt.adapters.env_file import EnvFile
 from molt.adapters.memory import MemoryStore
 from molt.adapters.sql.values import ApiToken
 from molt.apps.access.rules import Rules
+from molt.apps.api.alerts import links
 from molt.apps.api.app import Parts, create_app
 from molt.apps.api.auth import token_hash
 from molt.apps.api.hub import Hub
 from molt.apps.cli.app import app
 from molt.apps.console.app import add_console
+from molt.control.alerts import AlertDesk
 from molt.control.controller import Controller, Stores
 from molt.control.operator_flags import OperatorFlags
 from molt.control.procedure import Procedure
@@ -113,7 +115,11 @@ class Server:
         until(lambda: self._server.started)
 
     async def _open(self) -> None:
-        hub, notifier, hasher = Hub(self.clock), Silent(), SubjectHasher(b"0123456789abcdef")
+        hub, hasher = Hub(self.clock), SubjectHasher(b"0123456789abcdef")
+        key = b"0" * 32
+        self.alerts = notifier = AlertDesk(
+            Silent(), self.store, self.clock, links=links(self.url, key)
+        )
         operator = OperatorFlags(Bounds(), EnvFile(self.folder / "flags.env"))
         self.audit = AuditWriter(self.folder / "audit", "control", self.clock)
         self.controller = Controller(
@@ -151,11 +157,12 @@ class Server:
             hash_subject=hasher,
             verify_run=lambda token, now: None,
             cost=Cost(),
+            alerts=self.alerts,
             shadowing=Shadowing(self.controller, self.store, self.store.told_of),
         )
         self.app = create_app(parts)
         add_console(self.app)
-        self.app.state.rules = Rules(public_url=self.url, key=b"0" * 32)
+        self.app.state.rules = Rules(public_url=self.url, key=key)
         config = uvicorn.Config(self.app, log_config=None, ws="none", lifespan="off", loop="none")
         self._server = uvicorn.Server(config)
         self._serving = asyncio.ensure_future(self._server._serve([self._socket]))

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-REVISION: Final = "0004"
+REVISION: Final = "0005"
 """The newest migration, which makes the tables below."""
 
 metadata: Final = MetaData()
@@ -264,3 +264,13 @@ calls: Final = Table(
     Index("calls_by_time", "at"),
 )
 """What runs did through the egress; `body` is the whole `Call`."""
+
+alerts: Final = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("alerts_by_time", "at"),
+)
+"""`body` is the alert as JSON; `at` is when it was last heard of."""

@@ -281,6 +281,12 @@ SIGHTED: Final = select(s.sightings.c.name).where(
 )
 ADD_SIGHTING: Final = s.sightings.insert()
 
+ALERTS: Final = (
+    select(s.alerts.c.body)
+    .order_by(s.alerts.c.at.desc(), s.alerts.c.id)
+    .limit(bindparam("at_most"))
+)
+
 
 class Upserts:
     """The statements that the dialect has a say in."""
@@ -296,5 +302,6 @@ class Upserts:
         self.keep_head = upsert(s.heads, replace=("seq", "hash"), when_higher="seq")
         self.keep_setting = upsert(s.settings, replace=("value",))
         self.add_pair = upsert(s.pairs)
+        self.keep_alert = upsert(s.alerts, replace=("at", "body"))
         self.keep_run = upsert(s.runs, replace=("closed", "calls", "at"))
         self.add_call = upsert(s.calls)

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+from molt.adapters.sql.alerts import Alerts
 from molt.adapters.sql.calls import Calls
 from molt.adapters.sql.database import Database, dialect_of
 from molt.adapters.sql.event_log import EventLog
@@ -16,7 +17,7 @@ from molt.adapters.sql.snapshots import Snapshots
 from molt.adapters.sql.values import utc_now
 
 
-class SqlStore(EventLog, Evidence, Snapshots, Runs, Calls, Pairs):
+class SqlStore(EventLog, Evidence, Snapshots, Runs, Calls, Pairs, Alerts):
     """Events, evidence, flags, heads, runs, calls, pairs and settings; `tokens` and `sessions`
     beside them.
 

@@ -13,7 +13,9 @@ from molt.apps.access.record import AccessRecord
 from molt.apps.access.rules import Rules
 from molt.apps.access.throttle import Throttle
 from molt.apps.api import (
+    alerts,
     audit,
+    checklist,
     facts,
     gateways,
     metrics,
@@ -24,6 +26,7 @@ from molt.apps.api import (
     stream,
 )
 from molt.apps.api.hub import Hub
+from molt.control.alerts import AlertDesk
 from molt.control.controller import Controller
 from molt.control.shadowing import Shadowing
 from molt.core.errors import MoltError, OperatorError, Refused, StoreUnavailable, VersionConflict
@@ -46,6 +49,8 @@ class Parts(NamedTuple):
     verify_run: Callable[[str, float], Any]
     cost: Cost
     shadowing: Shadowing
+    alerts: AlertDesk
+    runbook: Path | None = None
     rules: Rules = Rules()
     tools_enforced: bool = False
 
@@ -89,6 +94,8 @@ def _application() -> FastAPI:
         stream,
         metrics,
         gateways,
+        alerts,
+        checklist,
         people,
         signin,
     ):
@@ -113,6 +120,7 @@ async def _health(request: Request) -> JSONResponse:
         "version": __version__,
         "store": problem or "ok",
         "flags_file": request.app.state.controller.operator.problem or "ok",
+        "alerts_undelivered": len(request.app.state.alerts.undelivered()),
         "gateways": sorted(request.app.state.hub.applied()),
     }
     return JSONResponse(body, 503 if problem else 200)

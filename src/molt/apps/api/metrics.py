@@ -23,14 +23,18 @@ VERDICTS = {"pass": 1, "wait": 0, "fail": -1}
 async def metrics(request: Request) -> Response:
     """Metrics in Prometheus' text format; no subject, message or secret is in them."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(RolloutCollector(request.app.state.controller, request.app.state.hub))
+    undelivered = len(request.app.state.alerts.undelivered())
+    registry.register(
+        RolloutCollector(request.app.state.controller, request.app.state.hub, undelivered)
+    )
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class RolloutCollector(Collector):
     """Reads every rollout's state once a scrape."""
 
-    def __init__(self, controller: Controller, hub: Hub) -> None:
+    def __init__(self, controller: Controller, hub: Hub, undelivered: int = 0) -> None:
+        self._undelivered = undelivered
         self._controller = controller
         self._hub = hub
 
@@ -63,6 +67,9 @@ class RolloutCollector(Collector):
         gateways = GaugeMetricFamily("molt_gateways", "Gateways heard of lately")
         gateways.add_metric([], len(self._hub.applied()))
         yield gateways
+        undelivered = GaugeMetricFamily("molt_alerts_undelivered", "Alerts that nobody has got")
+        undelivered.add_metric([], self._undelivered)
+        yield undelivered
         broken = GaugeMetricFamily("molt_store_unavailable", "1 while the store cannot be used")
         broken.add_metric([], 1 if self._controller.store_problem else 0)
         yield broken

@@ -11,11 +11,16 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Start(Body):
-    """Begin a rollout of a playbook that ships with Molt, or of the given text."""
+class Plan(Body):
+    """A playbook that ships with Molt, or the given text."""
 
     playbook: str = Field("wf-11", description="Name of a playbook that ships with Molt.")
     playbook_yaml: str | None = Field(None, description="The text of your own playbook.")
+
+
+class Start(Plan):
+    """Begin a rollout of a playbook that ships with Molt, or of the given text."""
+
     rollout: str | None = Field(
         None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Id; default: the playbook's name."
     )

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
-from molt.adapters.playbooks import load_playbook, parse_playbook
+from molt.apps.api import checklist
 from molt.apps.api.auth import Approver, Operator, Viewer
 from molt.apps.api.models import Approve, Command, IncidentClose, IncidentNote, Note, Resume, Start
 from molt.control import view
@@ -18,7 +18,6 @@ from molt.control.timeline import timeline
 from molt.core import commands
 from molt.core.errors import OperatorError
 from molt.core.events import AnyEvent
-from molt.core.playbook import Playbook
 from molt.core.report import report
 from molt.core.scene import Scene
 
@@ -58,14 +57,11 @@ async def start(body: Start, request: Request, caller: Operator) -> State:
     """Start a rollout; it begins in shadow unless its playbook has no such phase."""
     if body.waive and not body.reason:
         raise OperatorError("Waiving a checklist item needs a reason")
-    playbook = (
-        parse_playbook(body.playbook_yaml, "playbook_yaml")
-        if body.playbook_yaml
-        else load_playbook(body.playbook)
-    )
+    playbook = checklist.with_own_money(checklist.plan_of(body), request.app.state)
+    await checklist.refuse_unchecked(request.app.state, playbook, body.waive)
     rollout = body.rollout or playbook.name
     await controller_of(request).begin(
-        _with_operators_money(playbook, request),
+        playbook,
         rollout_id=rollout,
         salts=(body.salt or secrets.token_hex(8), secrets.token_hex(8)),
         by=caller.name,
@@ -73,12 +69,6 @@ async def start(body: Start, request: Request, caller: Operator) -> State:
         waived=body.waive,
     )
     return _state(request, rollout)
-
-
-def _with_operators_money(playbook: Playbook, request: Request) -> Playbook:
-    """The plan with the operator's own budget over the playbook's."""
-    own = {k: v for k, v in request.app.state.cost.model_dump().items() if v is not None}
-    return playbook.model_copy(update={"cost": playbook.cost.model_copy(update=own)})
 
 
 @router.get("/rollouts/{rollout}")

@@ -64,7 +64,7 @@ def start(
     is checked here first.
     """
     body: dict[str, Any] = {
-        **_plan(playbook or configured.playbook()),
+        **plan(playbook or configured.playbook()),
         "rollout": rollout,
         "salt": salt,
         "reason": reason,
@@ -74,7 +74,7 @@ def start(
         changed(api.post("/rollouts", body), as_json)
 
 
-def _plan(name_or_path: str) -> dict[str, str]:
+def plan(name_or_path: str) -> dict[str, str]:
     """The plan as the API takes it: a shipped name, or the text of a file that is in order."""
     from molt.adapters.playbooks import load_playbook, shipped
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from molt.adapters.notify import notifier
 from molt.adapters.sql.store import SqlStore
 from molt.adapters.sql.values import ApiToken
 from molt.apps.access.rules import rules_of
+from molt.apps.api.alerts import links
 from molt.apps.api.app import Parts, create_app
 from molt.apps.api.auth import new_token, token_hash
 from molt.apps.api.hub import Hub
@@ -34,6 +36,8 @@ from molt.apps.serve.lifetime import Server, bind
 from molt.apps.serve.logs import configure_logs
 from molt.apps.serve.probe import Probe
 from molt.apps.settings import Settings, load_settings
+from molt.control import budget
+from molt.control.alerts import AlertDesk, Quiet
 from molt.control.anomalies import AnomalyWatch
 from molt.control.controller import Controller, Stores
 from molt.control.operator_flags import OperatorFlags
@@ -43,6 +47,7 @@ from molt.control.shadowing import Shadowing
 from molt.core.errors import MoltError
 from molt.core.events import Recorded
 from molt.core.evidence import Head
+from molt.core.rollout import WATCHED
 from molt.link.tokens import verify
 
 log = structlog.get_logger(__name__)
@@ -51,6 +56,7 @@ TICK_SECONDS = 1.0
 FLUSH_SECONDS = 0.25
 FOLD_SECONDS = 3600.0
 ANCHOR_SECONDS = 60.0
+ALERTS_SECONDS = 5.0
 
 
 class ControlProcess:
@@ -72,7 +78,14 @@ class ControlProcess:
         self.audit = AuditWriter(self.audit_dir, "control", self.clock)
         hasher = SubjectHasher(keys.subject)
         operator = OperatorFlags(read_env(os.environ), EnvFile(settings.flags_path))
-        notify = notifier(settings.notify.model_dump(), self.clock)
+        self.alerts = notify = AlertDesk(
+            notifier(settings.notify.model_dump(exclude={"quiet"}), self.clock),
+            self.store,
+            self.clock,
+            links=links(settings.public_api, keys.web),
+            quiet=_quiet(settings),
+        )
+        await self.alerts.start()
         self.controller = Controller(
             Stores(self.store, self.store, self.store),
             clock=self.clock,
@@ -105,6 +118,7 @@ class ControlProcess:
         self._every(TICK_SECONDS, self._tick)
         self._every(TICK_SECONDS, self.shadowing.settle)
         self._every(FLUSH_SECONDS, self._flush)
+        self._every(ALERTS_SECONDS, self._alert)
         self._every(ANCHOR_SECONDS, self._anchor)
         self._every(FOLD_SECONDS, lambda: self.store.fold(self.clock.now()))
         candidate = settings.upstreams.candidate
@@ -126,6 +140,8 @@ class ControlProcess:
                 rules=rules_of(settings.auth, settings.public_api, keys.web),
                 shadowing=self.shadowing,
                 tools_enforced=settings.egress is not None and bool(settings.egress.tools),
+                alerts=self.alerts,
+                runbook=settings.runbook,
             )
         )
         add_console(app)
@@ -188,6 +204,16 @@ class ControlProcess:
         await self.controller.tick()
         send_evidence(self.hub, self.controller)
 
+    async def _alert(self) -> None:
+        """Send what is due, and say how far the day's money has gone: each thing once a day."""
+        now = self.clock.now()
+        for desk in list(self.controller.desks.values()):
+            if desk.rollout.phase in WATCHED:
+                for notice in budget.notices(desk, now):
+                    if not self.alerts.known(notice.key):
+                        await self.alerts.notify(notice)
+        await self.alerts.tick()
+
     async def _flush(self) -> None:
         """Write the audit log on, and keep its head apart whenever it has moved."""
         self.audit.flush()
@@ -217,6 +243,14 @@ class ControlProcess:
                     "reason": event.reason,
                 }
             )
+
+
+def _quiet(settings: Settings) -> Quiet | None:
+    quiet = settings.notify.quiet
+    if quiet is None:
+        return None
+    begin, end = (time.fromisoformat(text) for text in (quiet.begin, quiet.end))
+    return Quiet(begin, end, quiet.zone)
 
 
 def _verify_run(key: bytes, token: str, now: float) -> Any:

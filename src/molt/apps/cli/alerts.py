@@ -1,0 +1,135 @@
+"""`molt alerts`, `molt ack`, `molt runbook`, `molt dashboards`: on-call, and the tools it uses."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from molt.apps.cli import configured
+from molt.apps.cli.client import at, connect
+from molt.apps.cli.exits import NOT_HELD
+from molt.apps.cli.options import Json, Token, Url
+from molt.apps.cli.show import moment, print_json, print_table, printable
+from molt.core.errors import OperatorError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True)
+    group.command("list")(list_alerts)
+    group.command()(rules)
+    group.command()(alertmanager)
+    app.add_typer(group, name="alerts", help="List alerts; write rules for Prometheus.")
+    boards = typer.Typer(no_args_is_help=True)
+    boards.callback()(_boards)
+    boards.command()(grafana)
+    app.add_typer(boards, name="dashboards", help="Write dashboards for other tools.")
+    app.command()(ack)
+    app.command()(runbook)
+
+
+def list_alerts(
+    only_open: Annotated[
+        bool, typer.Option("--open", help="Only those nobody has acknowledged.")
+    ] = False,
+    url: Url = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """List the latest alerts: whether they arrived, and who is on them."""
+    with connect(url, token) as api:
+        found = [a for a in api.get("/alerts") if not (only_open and a["acked_by"])]
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        typer.echo("no alerts")
+        return
+    print_table(
+        ("id", "last (UTC)", "times", "severity", "state", "who is on it", "what"),
+        [
+            (
+                a["id"],
+                moment(a["last_at"]),
+                str(a["count"]),
+                a["severity"],
+                a["state"],
+                a["acked_by"] or "nobody",
+                a["title"],
+            )
+            for a in printable(found)
+        ],
+    )
+
+
+def ack(
+    alert: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Default: the latest that is open.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="What you are doing.")] = "",
+    url: Url = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Acknowledge an alert: you are on it."""
+    with connect(url, token) as api:
+        if alert is None:
+            open_ones = [a["id"] for a in api.get("/alerts") if not a["acked_by"]]
+            if not open_ones:
+                raise OperatorError("No alert is open")
+            alert = open_ones[0]
+        found = api.post(at("alerts", str(alert), "ack"), {"reason": reason})
+    if as_json:
+        print_json(found)
+    else:
+        shown = printable(found)
+        typer.echo(f"{shown['id']}: {shown['acked_by']} is on it: {shown['title']}")
+
+
+def _shipped(name: str) -> None:
+    typer.echo((files("molt.apps.cli") / "templates" / name).read_text("utf-8"), nl=False)
+
+
+def rules() -> None:
+    """Write alerting rules for Prometheus to standard output."""
+    _shipped("prometheus-rules.yaml")
+
+
+def alertmanager() -> None:
+    """Write an example configuration of Alertmanager to standard output."""
+    _shipped("alertmanager.yaml")
+
+
+def _boards() -> None:
+    """Write dashboards for other tools."""
+
+
+def grafana() -> None:
+    """Write a Grafana dashboard (JSON) to standard output."""
+    _shipped("grafana.json")
+
+
+def runbook(
+    playbook: Annotated[
+        str | None, typer.Argument(metavar="[PLAYBOOK]", help="A shipped name or a file.")
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option("--check", help="Say whether this runbook is current for the playbook."),
+    ] = None,
+) -> None:
+    """Write the on-call runbook of a playbook, or check one that you have made of it."""
+    from molt.adapters.playbooks import load_playbook
+    from molt.core import runbook as core
+
+    plan = load_playbook(playbook or configured.playbook())
+    if check is None:
+        typer.echo(core.runbook(plan), nl=False)
+        return
+    wrong = core.problems(check.read_text("utf-8"), plan)
+    for problem in wrong:
+        typer.echo(f"{check}: {problem}")
+    if wrong:
+        raise typer.Exit(NOT_HELD)
+    typer.echo(f"{check}: current for {plan.name}, {plan.hash()[:12]}")

@@ -1,0 +1,67 @@
+"""How far today's money has gone: alerts at 50, 80 and 100% of the budget, and before it is overrun."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Final, Literal, NamedTuple
+
+from molt.control.desk import Desk
+from molt.ports import Notice
+
+LEVELS: Final[tuple[tuple[float, Literal["info", "warning", "critical"]], ...]] = (
+    (0.5, "info"),
+    (0.8, "warning"),
+    (1.0, "critical"),
+)
+ENOUGH: Final = 100
+"""Priced requests before the cost of a request is held against its budget, or a day is projected."""
+EARLIEST: Final = timedelta(hours=1)
+"""A day is projected only from then on."""
+
+
+class Money(NamedTuple):
+    """Spent so far today (USD), and what the day will come to at this pace; None while too early."""
+
+    spent: float
+    priced: int
+    projected: float | None
+
+
+def today(desk: Desk, now: datetime) -> Money:
+    """The candidate's live spending since midnight UTC."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    spent = desk.book.spent_since(midnight)
+    since = max(midnight, desk.rollout.started_at or midnight)
+    passed = now - since
+    projected = None
+    if passed >= EARLIEST and spent.priced >= ENOUGH:
+        rest = midnight + timedelta(days=1) - now
+        projected = spent.cost * (1 + rest / passed)
+    return Money(spent.cost, int(spent.priced), projected)
+
+
+def notices(desk: Desk, now: datetime) -> Iterator[Notice]:
+    """What is to be said about money now; each has a key that is its own for this day."""
+    name, money, cost = desk.playbook.name, today(desk, now), desk.playbook.cost
+    day = f"{now:%Y-%m-%d}"
+    if cap := cost.spend_cap_per_day:
+        body = f"${money.spent:.2f} of ${cap:.2f} spent today, {money.priced} priced requests"
+        for level, severity in LEVELS:
+            if money.spent >= level * cap:
+                title = f"{name}: {level:.0%} of today's budget is spent"
+                key = f"{desk.id}-spent-{level:g}-{day}"
+                yield Notice(severity, title, body, key, about="cost")
+        if money.projected is not None and money.projected > cap > money.spent:
+            title = f"{name}: today's budget will be overrun"
+            text = f"at this pace ${money.projected:.2f} by midnight UTC; {body}"
+            yield Notice("warning", title, text, f"{desk.id}-overrun-{day}", about="cost")
+    if cost.budget_per_1000 and money.priced >= ENOUGH:
+        per_1000 = 1000 * money.spent / money.priced
+        body = (
+            f"${per_1000:.3f} for 1,000 requests, budget ${cost.budget_per_1000:.3f}; today, "
+            f"{money.priced} priced requests"
+        )
+        for level, severity in LEVELS:
+            if per_1000 >= level * cost.budget_per_1000:
+                title = f"{name}: requests cost {level:.0%} of their budget"
+                key = f"{desk.id}-per-1000-{level:g}-{day}"
+                yield Notice(severity, title, body, key, about="cost")
