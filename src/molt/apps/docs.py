@@ -15,10 +15,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from molt.adapters.playbooks import load_playbook
 from molt.apps.settings import Settings, section_of, setting_paths, variable
 from molt.core import playbook
 from molt.core.quantities import show_duration, show_fraction
 from molt.core.rollout import TRANSITIONS, Phase
+from molt.core.runbook import runbook
 
 NOTE = "<!-- Written by `make docs UPDATE=1`; change the code, not this page. -->\n"
 
@@ -317,12 +319,18 @@ def _command_lines(name: str, command: Any, parent: Any) -> list[str]:
     return [f"## `{name}`", "", " ".join((command.help or "").split()), "", *table_lines]
 
 
+def runbook_page() -> str:
+    """The on-call runbook of WF-11."""
+    return runbook(load_playbook("wf-11"))
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "playbook.md": playbook_page,
     "configuration.md": configuration_page,
     "states.md": states_page,
     "api.md": api_page,
     "cli.md": cli_page,
+    "runbook.md": runbook_page,
 }
 
 

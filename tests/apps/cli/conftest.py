@@ -93,7 +93,11 @@ class SteppingClock(SystemClock):
 class Silent:
     """A notifier for nobody."""
 
+    def __init__(self) -> None:
+        self.sent: list[Notice] = []
+
     async def notify(self, notice: Notice) -> Delivery:
+        self.sent.append(notice)
         return Delivery(True, "nobody")
 
 
@@ -116,9 +120,10 @@ class Server:
 
     async def _open(self) -> None:
         hub, hasher = Hub(self.clock), SubjectHasher(b"0123456789abcdef")
-        key = b"0" * 32
+        key, silent = b"0" * 32, Silent()
+        self.sent = silent.sent
         self.alerts = notifier = AlertDesk(
-            Silent(), self.store, self.clock, links=links(self.url, key)
+            silent, self.store, self.clock, links=links(self.url, key)
         )
         operator = OperatorFlags(Bounds(), EnvFile(self.folder / "flags.env"))
         self.audit = AuditWriter(self.folder / "audit", "control", self.clock)

@@ -96,7 +96,7 @@ def test_a_running_molt_is_asked_when_salt_or_share_is_not_given(started: Molt):
 
 
 def test_shadow_answers_control_for_everybody_and_a_share_asks_what_if(molt: Molt):
-    molt("start", "wf-11")
+    molt("start", "wf-11", "--waive", "all", "-m", "a test")
     [answer] = answers(molt, "anna", "--agent", "guest")
     assert (answer["arm"], answer["reason"]) == ("control", "shadow")
     [answer] = answers(molt, "anna", "--percent", 100)

@@ -55,9 +55,12 @@ class TestEveryCommandThatTalksToMolt:
         assert "molt token add" in ran.err
 
 
+WAIVED = ("--waive", "all", "--reason", "a test")
+
+
 class TestStart:
     def test_starts_a_shipped_playbook_in_shadow(self, molt: Molt):
-        state = molt.json("start", "wf-11", "--reason", "week one")
+        state = molt.json("start", "wf-11", *WAIVED)
         assert (state["rollout"], state["phase"], state["traffic_percent"]) == (
             "wf-11",
             "shadow",
@@ -65,7 +68,7 @@ class TestStart:
         )
 
     def test_starts_wf_11_when_nothing_else_is_said(self, molt: Molt):
-        ran = molt("start")
+        ran = molt("start", *WAIVED)
         assert ran.code == 0
         assert ran.out.startswith("wf-11: shadow at 0%\nnext: 1%, not before ")
 
@@ -93,13 +96,24 @@ class TestStart:
         assert "wf-11" in ran.err
 
     def test_is_refused_while_another_rollout_covers_its_agents(self, started: Molt):
-        ran = started("start", "wf-11")
+        ran = started("start", "wf-11", *WAIVED)
         assert ran.code == 1
         assert "covers guest already" in ran.err
 
     def test_needs_a_reason_to_waive_a_checklist_item(self, molt: Molt):
-        assert molt("start", "--waive", "audit_export").code == 2
-        assert molt("start", "--waive", "audit_export", "-m", "no dashboard yet").code == 0
+        assert molt("start", "--waive", "all").code == 2
+        one = molt("start", "--waive", "audit_export", "-m", "no dashboard yet")
+        assert (one.code, "Run `molt preflight`" in one.err) == (2, True)
+        assert molt("start", *WAIVED).code == 0
+
+    def test_wants_the_checklist_passed_which_preflight_runs(self, molt: Molt):
+        ran = molt("preflight")
+        assert ran.code == 1
+        assert "analytics" in ran.out.partition("NO")[2]
+        assert "ok  monitoring_stream" in " ".join(ran.out.split(" ")).replace("   ", "  ")
+        assert "molt start --waive analytics_dashboard" in ran.out
+        waive = ("--waive", "analytics_dashboard", "-m", "no page here")
+        assert molt("start", *waive).code == 0
 
 
 class TestTheClimb:

@@ -26,7 +26,9 @@ class Start(Plan):
     )
     salt: str | None = Field(None, description="Assignment salt; default: random.")
     reason: str = ""
-    waive: tuple[str, ...] = Field((), description="Checklist items waived, with `reason`.")
+    waive: tuple[str, ...] = Field(
+        (), description="Checklist items waived, with `reason`; `all` for every one."
+    )
 
 
 class Command(Body):

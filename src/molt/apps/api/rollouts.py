@@ -58,7 +58,8 @@ async def start(body: Start, request: Request, caller: Operator) -> State:
     if body.waive and not body.reason:
         raise OperatorError("Waiving a checklist item needs a reason")
     playbook = checklist.with_own_money(checklist.plan_of(body), request.app.state)
-    await checklist.refuse_unchecked(request.app.state, playbook, body.waive)
+    waived = playbook.checklist if body.waive == ("all",) else body.waive
+    await checklist.refuse_unchecked(request.app.state, playbook, waived)
     rollout = body.rollout or playbook.name
     await controller_of(request).begin(
         playbook,
@@ -66,7 +67,7 @@ async def start(body: Start, request: Request, caller: Operator) -> State:
         salts=(body.salt or secrets.token_hex(8), secrets.token_hex(8)),
         by=caller.name,
         reason=body.reason,
-        waived=body.waive,
+        waived=waived,
     )
     return _state(request, rollout)
 

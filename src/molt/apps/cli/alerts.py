@@ -119,7 +119,7 @@ def runbook(
         typer.Option("--check", help="Say whether this runbook is current for the playbook."),
     ] = None,
 ) -> None:
-    """Write the on-call runbook of a playbook, or check one that you have made of it."""
+    """Write or check the on-call runbook of a playbook."""
     from molt.adapters.playbooks import load_playbook
     from molt.core import runbook as core
 

@@ -35,7 +35,9 @@ COMMANDS: Final = (
     Entry("init", "molt.apps.serve.cli", RUN, "Write a commented molt.yaml and a playbook."),
     Entry("serve", "molt.apps.serve.cli", RUN, "Run Molt in front of your two services."),
     Entry("playbook", "molt.apps.cli.playbooks", RUN, "Show, check and list playbooks."),
-    Entry("preflight", "molt.apps.cli.preflight", RUN, "Run the checklist before a rollout."),
+    Entry(
+        "preflight", "molt.apps.cli.preflight", RUN, "Run the monitoring checklist of a playbook."
+    ),
     Entry("start", "molt.apps.cli.rollouts", ROLLOUT, "Start a rollout of a playbook."),
     Entry("status", "molt.apps.cli.status", ROLLOUT, "Show where a rollout is and why."),
     Entry("ask", "molt.apps.cli.rollouts", ROLLOUT, "Ask somebody else to approve the step."),
@@ -55,13 +57,18 @@ COMMANDS: Final = (
     Entry("incident", "molt.apps.cli.incidents", RECORD, "List, show, note and close incidents."),
     Entry("alerts", "molt.apps.cli.alerts", RECORD, "List alerts; write rules for Prometheus."),
     Entry("ack", "molt.apps.cli.alerts", RECORD, "Acknowledge an alert: you are on it."),
-    Entry("runbook", "molt.apps.cli.alerts", RECORD, "Write or check the on-call runbook."),
+    Entry(
+        "runbook",
+        "molt.apps.cli.alerts",
+        RECORD,
+        "Write or check the on-call runbook of a playbook.",
+    ),
     Entry("audit", "molt.apps.cli.audit", RECORD, "Export and verify the audit log."),
     Entry(
         "cleanup", "molt.apps.cli.cleanup", RECORD, "Find flags and shadow-mode code that can go."
     ),
     Entry("token", "molt.apps.cli.tokens", INSTALLATION, "Add, list and revoke API tokens."),
-    Entry("dashboards", "molt.apps.cli.alerts", INSTALLATION, "Write a Grafana dashboard."),
+    Entry("dashboards", "molt.apps.cli.alerts", INSTALLATION, "Write dashboards for other tools."),
     Entry("version", "molt.apps.cli.about", INSTALLATION, "Show the version."),
 )
 

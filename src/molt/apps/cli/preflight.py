@@ -30,9 +30,9 @@ def preflight(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Run the monitoring checklist of a playbook; `molt start` wants it passed.
+    """Run the monitoring checklist of a playbook.
 
-    Sends a test notification to on-call. Exit code 1 when an item does not hold; what was found
+    `molt start` wants it passed. Sends a test notification to on-call. Exit code 1 when an item does not hold; what was found
     counts for 24 hours.
     """
     with connect(url, token) as api:

@@ -51,7 +51,9 @@ def start(
     ] = None,
     waive: Annotated[
         list[str] | None,
-        typer.Option("--waive", metavar="ITEM", help="Skip a checklist item; needs --reason."),
+        typer.Option(
+            "--waive", metavar="ITEM", help="Skip a checklist item, or `all`; needs --reason."
+        ),
     ] = None,
     reason: Reason = "",
     url: Url = None,

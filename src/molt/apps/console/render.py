@@ -29,6 +29,8 @@ NAVIGATION: Final[list[Entry]] = [
     Entry("incidents", "Incidents", "/console/incidents"),
     Entry("playbook", "Playbook", "/console/playbook"),
     Entry("audit", "Audit", "/console/audit"),
+    Entry("alerts", "Alerts", "/console/alerts"),
+    Entry("checklist", "Checklist", "/console/checklist"),
 ]
 """Pages in the order of the menu; a page with no role to match is listed all the same."""
 

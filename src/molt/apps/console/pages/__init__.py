@@ -10,6 +10,7 @@ from molt.apps.console.pages import (
     commands,
     incidents,
     monitoring,
+    oncall,
     playbook,
     rollout,
     shadow,
@@ -18,6 +19,7 @@ from molt.apps.console.pages import (
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     rollout.router,
     commands.router,
+    oncall.router,
     monitoring.router,
     analytics.router,
     shadow.router,

@@ -1,0 +1,127 @@
+"""The checklist over real HTTP, what a start wants of it, and alerts that are acknowledged."""
+
+import re
+
+import httpx
+import pytest
+from tests.apps.cli.conftest import TOKENS
+
+from molt.adapters.playbooks import load_playbook, shipped_text
+from molt.core.runbook import problems, runbook
+from molt.ports import Notice
+
+from .conftest import acts
+
+ADMIN = {"authorization": f"Bearer {TOKENS['admin']}"}
+
+
+def post(server, path: str, **body: object) -> httpx.Response:
+    url = f"{server.url}/api/v1{path}"
+    return httpx.post(url, json=body, headers=ADMIN, trust_env=False, timeout=60)
+
+
+def test_each_item_of_the_checklist_is_a_check_that_shows_what_it_saw(server):
+    found = post(server, "/preflight", playbook="wf-11").json()
+
+    proofs = {item["name"]: item["proof"] for item in found["items"] if item["passed"]}
+    assert list(load_playbook("wf-11").checklist) == [i["name"] for i in found["items"]]
+    assert "an event travelled /api/v1/stream" in proofs["monitoring_stream"]
+    assert "a fresh one among them; chain verified" in proofs["audit_export"]
+    assert "test notification nobody" in proofs["alerts_configured"]
+    assert "made by Molt from the plan" in proofs["runbook_current"]
+    assert "budget $5 for 1,000 requests" in proofs["cost_alerts_set"]
+
+
+def test_a_rollout_starts_only_when_the_checklist_has_passed_or_is_waived(server):
+    refused = post(server, "/rollouts", playbook="wf-11")
+    assert refused.status_code == 422
+    assert "Run `molt preflight`" in refused.json()["detail"]
+
+    found = post(server, "/preflight", playbook="wf-11").json()
+    open_items = [item["name"] for item in found["items"] if not item["passed"]]
+    assert post(server, "/rollouts", waive=["no_such"], reason="x").status_code == 422
+    started = post(server, "/rollouts", waive=open_items, reason="no analytics page here")
+
+    assert started.status_code == 201, started.text
+
+
+def test_a_passed_checklist_counts_for_its_plan_and_for_a_day(server):
+    post(server, "/preflight", playbook="wf-11")
+    other = shipped_text("wf-11").replace("title: ", "title: Other ", 1)
+    refused = post(server, "/rollouts", playbook_yaml=other).json()["detail"]
+    assert "monitoring_stream" in refused
+
+    server.later(hours=25)
+    assert "monitoring_stream" in post(server, "/rollouts").json()["detail"]
+
+
+def test_a_runbook_of_another_plan_or_without_a_section_does_not_pass(server, tmp_path):
+    own = server.app.state.runbook = tmp_path / "runbook.md"
+    plan = load_playbook("wf-11")
+
+    def proof() -> tuple[bool, str]:
+        items = post(server, "/preflight", playbook="wf-11").json()["items"]
+        return next((i["passed"], i["proof"]) for i in items if i["name"] == "runbook_current")
+
+    own.write_text("# Ours\n")
+    assert proof()[0] is False
+    own.write_text(runbook(load_playbook("wf-11-demo")))
+    assert "written for plan" in proof()[1]
+    own.write_text(runbook(plan).replace('<a id="violation">', ""))
+    assert "sections missing: violation" in proof()[1]
+    own.write_text(runbook(plan) + "\nCall the bar manager.\n")
+    assert proof()[0] is True
+
+
+def test_every_trigger_of_a_plan_has_its_section():
+    for name in ("wf-11", "wf-11-demo"):
+        plan = load_playbook(name)
+        assert problems(runbook(plan), plan) == []
+    assert "above 5% for 5m" in runbook(load_playbook("wf-11"))
+
+
+@pytest.fixture
+def alert(server) -> str:
+    """An alert that on-call got; its id."""
+    notice = Notice("critical", "rolled back", "errors: 20 of 59", "i1", about="error_rate")
+    server.call(server.alerts.notify(notice))
+    return server.alerts.all()[0].id
+
+
+def test_an_alert_is_acknowledged_over_the_api_with_name_and_reason(server, alert):
+    found = post(server, f"/alerts/{alert}/ack", reason="looking").json()
+    assert (found["acked_by"], found["ack_note"]) == ("admin", "looking")
+    assert acts(server)[-1] == ("acknowledge", "admin", 200)
+    viewer = {"authorization": f"Bearer {TOKENS['viewer']}"}
+    url = f"{server.url}/api/v1/alerts/{alert}/ack"
+    assert httpx.post(url, json={}, headers=viewer, trust_env=False).status_code == 403
+
+
+def test_the_link_in_an_alert_lets_its_reader_say_so_and_nothing_else(server, alert, browser):
+    (line,) = [text for text in server.sent[-1].body.splitlines() if text.startswith("I am on it")]
+    path = line.partition(server.url)[2]
+
+    page = browser.http.get(path)
+    assert page.status_code == 200
+    assert server.alerts.all()[0].acked_by == ""
+    forged = path[:-2] + ("AA" if not path.endswith("AA") else "BB")
+    assert browser.http.get(forged).status_code == 404
+    answer = browser.http.post(path, data={"name": "Ann"}, headers={"origin": browser.url})
+
+    assert "link: Ann is on it" in answer.text
+    assert server.alerts.all()[0].acked_by == "link: Ann"
+    assert not browser.signed_in()
+    assert path.rpartition("/")[2] not in str(acts(server))
+
+
+def test_pages_of_on_call_show_what_there_is(server, alert, browser):
+    browser.sign_in("operator")
+    assert "rolled back" in browser.http.get("/console/alerts").text
+    assert 'id="error_rate"' in browser.http.get("/console/runbook").text
+    assert "not been run" in browser.http.get("/console/checklist").text
+
+    assert browser.post("/console/checklist", {}).status_code == 303
+    page = browser.http.get("/console/checklist").text
+    assert re.search(r"an event travelled /api/v1/stream in \d+ ms", page)
+    assert browser.post(f"/console/alerts/{alert}/ack", {"reason": "mine"}).status_code == 303
+    assert "operator is on it: mine" in browser.http.get("/console/alerts").text
