@@ -8,6 +8,7 @@ import pytest
 from fastmcp import Client as FastClient
 from fastmcp.client.transports import StreamableHttpTransport
 from mcp.client import Client
+from mcp.types import ElicitResult
 
 from molt.core.policy import ToolPolicy
 from molt.egress.settings import ToolService
@@ -47,6 +48,17 @@ async def test_an_allowed_call_is_executed_and_its_answer_passes_unchanged(era: 
     assert line.structured_content == {"item": "tea", "quantity": 2, "total": 2.5}
     assert house.dispositions() == [("menu_search", "read"), ("cart_add", "executed")]
     assert seen == ([1.0] if era is with_sessions else [])
+
+
+async def test_what_a_server_asks_of_its_client_passes_both_ways():
+    async def answer(context: Any, params: Any) -> ElicitResult:
+        return ElicitResult(action="accept", content={"value": f"{params.message} Green."})
+
+    async with mcp_house() as house:
+        address = f"{house.url}/mcp/shop"
+        async with Client(address, mode="legacy", elicitation_callback=answer) as client:
+            said = await client.call_tool("menu_ask", {"question": "Tea?"}, meta=run(house))
+    assert said.structured_content == {"result": "Tea? Green."}
 
 
 @pytest.mark.parametrize(("era", "mode"), ERAS)
@@ -150,7 +162,7 @@ async def test_lists_leave_out_what_the_agent_must_not_call(era: Era, mode: str)
             mine = {tool.name for tool in await client.list_tools()}
         async with asking(house, mode) as client:
             everybodys = {tool.name for tool in (await client.list_tools()).tools}
-    assert mine == {"menu_search", "view_cart", "cart_add", "cart_note"}
+    assert mine == {"menu_search", "menu_ask", "view_cart", "cart_add", "cart_note"}
     assert everybodys == mine | {"menu_drop", "approve_all"}
 
 

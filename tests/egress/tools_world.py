@@ -86,6 +86,11 @@ class Shop:
             self.calls["cart_add"] += 1
             return Line(item=item, quantity=quantity, total=2.5)
 
+        @server.tool(annotations=reads)
+        async def menu_ask(question: str, ctx: Context) -> str:
+            answer = await ctx.elicit(question, response_type=str)
+            return str(getattr(answer, "data", answer.action))
+
         @server.tool
         async def cart_note(text: str) -> str:
             self.calls["cart_note"] += 1

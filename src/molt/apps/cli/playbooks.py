@@ -37,6 +37,9 @@ def show(plan: Plan = "wf-11", as_json: Json = False) -> None:
     typer.echo(f"agents: {', '.join(_agent(n, a) for n, a in data['agents'].items())}\n")
     print_table(("phase", "share", "hold", "planned", "gates at its end"), _steps(data))
     typer.echo("")
+    if tools := [_tools(n, a["tools"]) for n, a in data["agents"].items() if a.get("tools")]:
+        print_table(("agent", "tools that only read", "tools that act", "rules"), tools)
+        typer.echo("")
     triggers = [(t["kind"], _terms(t), t["action"]) for t in data["triggers"]]
     print_table(("trigger", "when", "action"), triggers)
     typer.echo("")
@@ -49,6 +52,21 @@ def show(plan: Plan = "wf-11", as_json: Json = False) -> None:
 
 def _agent(name: str, agent: dict[str, Any]) -> str:
     return name if agent.get("enabled", True) else f"{name} (disabled)"
+
+
+def _tools(name: str, given: dict[str, Any]) -> tuple[str, str, str, str]:
+    """What an agent may call, at a glance; hints of tool servers are not known here."""
+    from molt.core.playbook import Tools
+
+    policy = Tools.model_validate(given).policy()
+    by_effect: dict[str, list[str]] = {"read": [], "write": []}
+    for tool in policy.allow:
+        by_effect[policy.effect(tool)].append(tool)
+    rules = [f"not {glob}" for glob in policy.deny]
+    for glob, every in policy.arguments.items():
+        rules += [f"{glob}: {rule if isinstance(rule, str) else 'JSON Schema'}" for rule in every]
+    cells = (", ".join(by_effect["read"]), ", ".join(by_effect["write"]), "; ".join(rules))
+    return (name, *(cell or "none" for cell in cells))  # type: ignore[return-value]
 
 
 def _steps(data: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
