@@ -461,7 +461,7 @@ def test_a_real_endpoint_is_asked_when_one_is_named(start, tools, listen):
     options = ("--tools", f"{tools.url}/mcp", "--latency-ms", "0")
     agent = start("agent-chat", *options, environ=environ)
     answer = agent.chat("What teas do you have?", "real").json()
-    again = agent.chat("And now?", "real").json()
+    again = agent.chat("And now?", "real", x_molt_run="v1.run").json()
     offered = {tool["function"]["name"] for tool in endpoint.got[0][1]["tools"]}
     assert answer["content"] == "We have Earl Grey."
     assert [call["tool"] for call in answer["tool_calls"]] == ["menu_search"]
@@ -470,6 +470,7 @@ def test_a_real_endpoint_is_asked_when_one_is_named(start, tools, listen):
     }  # fmt: skip
     assert offered == set(AGENT_TOOLS["guest"])
     assert again["content"]
+    assert endpoint.got[-1][0]["x-molt-run"] == "v1.run"  # so that it may be Molt's egress
     assert any(
         m.get("content") == "What teas do you have?" for m in endpoint.got[-1][1]["messages"]
     )

@@ -16,6 +16,7 @@ from pydantic_ai import (
 from pydantic_ai.models import Model
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
+from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
 
 from molt.apps.demo.bar.agent_settings import AgentSettings
@@ -78,6 +79,7 @@ class Brain:
                 text,
                 deps=run,
                 model=self._real,
+                model_settings=_handed_on(run),
                 toolsets=tools,
                 message_history=session.history,
                 usage_limits=LIMITS,
@@ -101,6 +103,7 @@ class Brain:
             text,
             deps=run,
             model=model,
+            model_settings=_handed_on(run) if offline is None else None,
             toolsets=tools,
             message_history=history,
             usage_limits=LIMITS,
@@ -143,6 +146,11 @@ class Brain:
 
 def _offline_answer(text: str, offline: OfflineModel, session: Session, run: Run) -> Answer:
     return Answer(text, session.id, run.calls, offline.input_tokens, offline.output_tokens)
+
+
+def _handed_on(run: Run) -> ModelSettings:
+    """The run goes along with each model call, so that the endpoint may be Molt's egress."""
+    return {"extra_headers": run.meta()}
 
 
 def _endpoint(settings: AgentSettings) -> AsyncOpenAI:
