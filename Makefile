@@ -9,7 +9,7 @@ ARGS ?=
 SEEDS ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help setup console run test check lint format types layers docs bench bench-decisions lock clean
+.PHONY: scenario-pages help setup console run test check lint format types layers docs bench bench-decisions lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -59,8 +59,12 @@ layers: setup
 docs: setup  ## check that the generated reference pages are current (UPDATE=1 rewrites them)
 	@$(BIN)/python -m molt.apps.docs $(if $(UPDATE),--write,--check)
 
+scenario-pages: setup  ## play the shipped scenarios and write their pages and pictures
+	@$(BIN)/python -m molt.apps.simulate.pages docs
+
 bench: setup  ## the gateway against nginx and no proxy, one flag decision, and the egress
 	@$(BIN)/python benchmarks/decision.py
+	@$(BIN)/python benchmarks/simulate.py
 	@$(BIN)/python benchmarks/gateway.py $(ARGS)
 	@$(BIN)/python benchmarks/egress.py
 

@@ -9,8 +9,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from molt.core.assignment import Arm
 from molt.core.events import AnyEvent, Recorded
-from molt.core.evidence import Batch, BucketSums, Call, Head, Outcome, Seen, Slot
+from molt.core.evidence import Batch, BucketSums, Call, Head, Outcome, Seen, Slot, Violation
 from molt.core.flags import Bounds, Flags
 from molt.core.pairs import Action, Outline, Pair
 
@@ -150,6 +151,42 @@ class PairStore(Protocol):
 
     async def sight(self, rollout: str, names: Sequence[str], at: datetime) -> Sequence[str]:
         """Note that `names` were seen; those that never had been."""
+        ...
+
+
+class Portion(msgspec.Struct):
+    """Evidence of one rollout as it was taken in. `timed` are (time, kind, arm, epoch) of outcomes
+    whose times rules look at."""
+
+    slots: list[Slot] = []
+    sums: list[BucketSums] = []
+    seen: list[Seen] = []
+    violations: list[Violation] = []
+    timed: list[tuple[datetime, str, Arm, int]] = []
+
+    def add(self, other: "Portion") -> None:
+        """Add what was taken in afterwards, in its order."""
+        for name in self.__struct_fields__:
+            setattr(self, name, [*getattr(self, name), *getattr(other, name)])
+
+
+class Frame(msgspec.Struct):
+    """What was taken in since the frame before, when the log stood at `version`; then, if `looked`,
+    it was decided at `at`, and `decided` events came of it. `restarted` says that evidence before it may be missing."""
+
+    at: datetime
+    version: int
+    portion: Portion
+    looked: bool = True
+    decided: int = 0
+    restarted: bool = False
+
+
+class Journal(Protocol):
+    """Where frames go, so that decisions can be made again."""
+
+    def write(self, rollout: str, frame: Frame) -> None:
+        """Append one frame; raises `OSError` when it cannot be kept."""
         ...
 
 

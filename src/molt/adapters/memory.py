@@ -188,7 +188,11 @@ class _Evidence:
         return list(new.values())
 
     def _add_slot(self, slot: Slot, span: int = 0) -> None:
-        self._slots.setdefault(slot.key, Slot(slot.key)).merge(slot)
+        known = self._slots.get(slot.key)
+        if known is None:
+            self._slots[slot.key] = _copy(slot)
+        else:
+            known.merge(slot)
         self._spans[slot.key] = span
 
     def _add_sums(self, sums: BucketSums) -> None:
@@ -455,6 +459,7 @@ class MemoryStore(_Events, _Evidence, _Pairs):
 
 
 def _copy(slot: Slot) -> Slot:
-    fresh = Slot(slot.key)
-    fresh.merge(slot)
-    return fresh
+    """Its own counters; tallies never change."""
+    return replace(
+        slot, over=dict(slot.over), statuses=dict(slot.statuses), latency=dict(slot.latency)
+    )

@@ -17,6 +17,7 @@ from molt.control.notices import notice_of
 from molt.control.operator_flags import OperatorFlags
 from molt.control.outcomes import Accepted, take_in
 from molt.control.publisher import Publisher
+from molt.control.teller import Teller
 from molt.core import commands
 from molt.core.decide import decide, enter, fire
 from molt.core.errors import OperatorError, Refused, StoreUnavailable, VersionConflict
@@ -38,7 +39,17 @@ from molt.core.playbook import Playbook
 from molt.core.rollout import WATCHED, Phase, Rollout
 from molt.core.scene import Scene
 from molt.core.triggers import TriggerRuling
-from molt.ports import Clock, EventStore, EvidenceStore, FlagSink, FlagStore, Notice, Notifier
+from molt.ports import (
+    Clock,
+    EventStore,
+    EvidenceStore,
+    FlagSink,
+    FlagStore,
+    Journal,
+    Notice,
+    Notifier,
+    Portion,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +83,7 @@ class Controller:
         hash_subject: Callable[[str], str],
         ttl_seconds: float = 600.0,
         four_eyes: bool = True,
+        journal: Journal | None = None,
     ) -> None:
         self.clock = clock
         self.operator = operator
@@ -87,6 +99,7 @@ class Controller:
         self._publisher = Publisher(stores.flags, sink, clock, ttl_seconds)
         self._notifier = notifier
         self._hash_subject = hash_subject
+        self._teller = Teller(journal)
         self._ttl = ttl_seconds
         self._lock = asyncio.Lock()
         self._listeners: list[Listener] = []
@@ -102,6 +115,7 @@ class Controller:
             self.desks[rollout_id] = await Desk.load(
                 rollout_id, self._stores.events, self._stores.evidence, self.clock.now()
             )
+            self._teller.follow(self.desks[rollout_id], restarted=True)
         await self._publisher.load()
         await self.publish()
 
@@ -120,6 +134,8 @@ class Controller:
 
     async def close(self) -> None:
         """Stop what runs in the background; the log says where to go on."""
+        for desk in self.desks.values():
+            self._teller.tell(desk, self.clock.now())
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -172,7 +188,9 @@ class Controller:
             await self._write(desk, owed)
         if changed := self._bounds_change(desk):
             await self._write(desk, changed)
-        events = [*self._flag_alarm(desk), *decide(desk.scene(now), desk.quiet_until)]
+        decided = decide(desk.scene(now), desk.quiet_until)
+        self._teller.looked(desk, now, decided=len(decided))
+        events = [*self._flag_alarm(desk), *decided]
         if not any(isinstance(e, IncidentOpened) for e in events):
             desk.quiet_until = now
         if events:
@@ -321,6 +339,7 @@ class Controller:
             desk = Desk(Rollout(playbook=playbook.canonical()), [])
             desk.apply(records)
             self.desks[rollout_id] = desk
+            self._teller.follow(desk)
             await self.publish()
             for listener in self._listeners:
                 listener(rollout_id, records)
@@ -397,15 +416,15 @@ class Controller:
             return False
         for listener in self._batch_listeners:
             listener(batch)
-        for slot in batch.slots:
-            if desk := self.desks.get(slot.key.rollout):
-                desk.book.add_slot(slot)
-        for sums in batch.sums:
-            if desk := self.desks.get(sums.key.rollout):
-                desk.book.add_sums(sums)
         for desk in self.desks.values():
-            desk.book.add_seen(s for s in new if s.rollout == desk.id)
-            desk.book.add_violations(v for v in batch.violations if v.rollout == desk.id)
+            desk.take(
+                Portion(
+                    slots=[s for s in batch.slots if s.key.rollout == desk.id],
+                    sums=[s for s in batch.sums if s.key.rollout == desk.id],
+                    seen=[s for s in new if s.rollout == desk.id],
+                    violations=[v for v in batch.violations if v.rollout == desk.id],
+                )
+            )
         touched = {slot.key.rollout for slot in batch.slots} | set(batch.versions)
         async with self._lock:
             await self._publisher.overtake(batch.applied)

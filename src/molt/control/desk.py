@@ -16,7 +16,7 @@ from molt.core.evidence import (
 from molt.core.playbook import Playbook
 from molt.core.rollout import Rollout, arm_at, evolve, replay
 from molt.core.scene import Scene
-from molt.ports import EventStore, EvidenceStore
+from molt.ports import EventStore, EvidenceStore, Portion
 
 LATE = timedelta(days=7)
 """Outcomes older than this are refused."""
@@ -33,6 +33,7 @@ class Desk:
         self.records = list(records)
         self.quiet_until: datetime | None = None
         self.last_version_seen: dict[str, datetime] = {}
+        self.untold: list[Portion] | None = None
 
     @classmethod
     async def load(
@@ -61,6 +62,19 @@ class Desk:
     def scene(self, now: datetime) -> Scene:
         """What a decision gets."""
         return Scene(self.rollout, self.playbook, self.book, now)
+
+    def take(self, portion: Portion) -> None:
+        """Take evidence in; where a journal is kept, it is told with the next look."""
+        for slot in portion.slots:
+            self.book.add_slot(slot)
+        for sums in portion.sums:
+            self.book.add_sums(sums)
+        self.book.add_seen(portion.seen)
+        if portion.violations:
+            self.book.add_violations(portion.violations)
+        self.book.add_times(portion.timed)
+        if self.untold is not None:
+            self.untold.append(portion)
 
     def apply(self, records: Sequence[Recorded]) -> None:
         """Take in records that were appended."""

@@ -9,7 +9,7 @@ import msgspec
 from molt.control.desk import LATE, Desk
 from molt.core.assignment import bucket_of
 from molt.core.evidence import Outcome
-from molt.ports import EvidenceStore
+from molt.ports import EvidenceStore, Portion
 
 EARLY = timedelta(minutes=5)
 """How far ahead of ours the clock of a reporting system may be."""
@@ -40,9 +40,8 @@ async def take_in(
     sums = desk.sums_of(on_time)
     hidden = [_hidden(o, hashes[o.subject], desk.rollout.salt) for o in on_time]
     await store.add_outcomes(desk.id, hidden, sums)
-    for one in sums:
-        desk.book.add_sums(one)
-    desk.book.add_outcomes([(o, *desk.arm_of(o)) for o in on_time])
+    timed = [(o.at, o.kind, *desk.arm_of(o)) for o in on_time]
+    desk.take(Portion(sums=sums, timed=timed))
     return Accepted(
         accepted=len(on_time),
         repeated=len(outcomes) - len(fresh),

@@ -4,6 +4,7 @@ Merging order, repeats filtered out before, and restarts never change what is re
 with epochs and with the time that triggers look back, never with requests or users.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -21,10 +22,10 @@ from molt.core.evidence import (
     Outcome,
     Seen,
     Slot,
-    Tally,
     Violation,
     add_counts,
 )
+from molt.core.tracks import Ledger, Track
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -36,24 +37,6 @@ spending."""
 
 MOST_VIOLATIONS = 1000
 """Violations whose details are kept in memory, the latest ones."""
-
-
-class SlotTotals:
-    """One slot pooled over agents and gateways."""
-
-    __slots__ = ("errors", "over", "requests")
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.errors = Tally()
-        self.over: dict[str, Tally] = {}
-
-    def add(self, slot: Slot) -> None:
-        """Add one slot of any agent."""
-        self.requests += slot.requests
-        self.errors = self.errors.merged(slot.errors)
-        for name, tally in slot.over.items():
-            self.over[name] = self.over.get(name, Tally()).merged(tally)
 
 
 class Counts(NamedTuple):
@@ -90,14 +73,16 @@ class Book:
         """`timed` names the outcome kinds whose times are kept, and for how long."""
         self._timed = timed or {}
         self.slot_seconds = max(1, round(slot_seconds))
-        self._slots: dict[tuple[int, Arm, Mode], dict[int, SlotTotals]] = defaultdict(dict)
+        self._tracks: dict[tuple[int, Arm, Mode], Track] = {}
+        self._oldest = 0
+        self._oldest_second = 0
         self._counts: dict[tuple[int, Arm, Mode], list[float]] = defaultdict(lambda: [0.0] * 5)
         self._statuses: dict[tuple[int, Arm, Mode], dict[str, int]] = defaultdict(dict)
         self._latency: dict[tuple[int, Arm, Mode], dict[int, int]] = defaultdict(dict)
         self._sums: dict[tuple[int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._tiers: dict[tuple[int, int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._agents: dict[str, dict[tuple[int, Arm, Mode], dict[str, Floats]]] = {}
-        self._paid: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._paid = Ledger()
         self._changes: dict[tuple[int, str], int] = defaultdict(int)
         self._derived: dict[Hashable, tuple[list[int], Any]] = {}
         self._recent: list[tuple[datetime, str, Arm, int]] = []
@@ -110,17 +95,21 @@ class Book:
     def add_slot(self, slot: Slot) -> None:
         """Add one slot; slots of one key may come in any number of parts."""
         key = (slot.key.epoch, slot.key.arm, slot.key.mode)
-        self._slots[key].setdefault(slot.key.start, SlotTotals()).add(slot)
+        number = slot.key.start // self.slot_seconds
+        track = self._tracks.get(key)
+        if track is None:
+            track = self._tracks[key] = Track(number)
+        track.add(number, slot)
         counts = self._counts[key]
         amounts = (slot.requests, slot.errors.count, slot.priced, slot.cost, slot.violations)
         for i, amount in enumerate(amounts):
             counts[i] += amount
-        if slot.key.arm == "candidate":
-            paid = self._paid[slot.key.start // 60]
-            paid[0] += slot.cost
-            paid[1] += slot.priced
-        add_counts(self._latency[key], slot.latency)
-        add_counts(self._statuses[key], slot.statuses)
+        if slot.key.arm == "candidate" and (slot.cost or slot.priced):
+            self._paid.add(slot.key.start // 60, slot.cost, slot.priced)
+        if slot.latency:
+            add_counts(self._latency[key], slot.latency)
+        if slot.statuses:
+            add_counts(self._statuses[key], slot.statuses)
         self.newest = max(self.newest or 0, slot.key.start)
 
     def add_sums(self, sums: BucketSums) -> None:
@@ -152,18 +141,22 @@ class Book:
 
     def add_outcomes(self, outcomes: Iterable[tuple[Outcome, Arm, int]]) -> None:
         """Remember when the outcomes happened that rules look at, with their arm and epoch."""
-        self._recent.extend(
-            (o.at, o.kind, arm, epoch) for o, arm, epoch in outcomes if o.kind in self._timed
-        )
+        self.add_times((o.at, o.kind, arm, epoch) for o, arm, epoch in outcomes)
+
+    def add_times(self, times: Iterable[tuple[datetime, str, Arm, int]]) -> None:
+        """The same from (time, kind, arm, epoch)."""
+        self._recent.extend(row for row in times if row[1] in self._timed)
 
     def forget(self, now: datetime) -> None:
         """Drop single slots and outcome times that no rule looks back to."""
         oldest = int((now - LOOK_BACK).timestamp())
-        for slots in self._slots.values():
-            for start in [s for s in slots if s < oldest]:
-                del slots[start]
-        for minute in [m for m in self._paid if m < oldest // 60]:
-            del self._paid[minute]
+        self._oldest_second = oldest
+        self._oldest = -(-oldest // self.slot_seconds)
+        for key, track in list(self._tracks.items()):
+            track.forget(self._oldest)
+            if not len(track):
+                del self._tracks[key]
+        self._paid.forget(oldest // 60)
         self._recent = [row for row in self._recent if row[0] >= now - self._timed[row[1]]]
 
     # --- reading
@@ -248,40 +241,42 @@ class Book:
         step = self.slot_seconds
         last = int(until.timestamp()) // step
         size = max(1, round(length.total_seconds() / step))
+        first = last - size + 1
         requests = np.zeros(size, dtype=np.int64)
         events = np.zeros(size, dtype=np.int64)
         buckets = [0] * size
         wanted = set(epochs)
-        for (epoch, arm, _), slots in self._slots.items():
+        for (epoch, arm, _), track in self._tracks.items():
             if arm != "candidate" or epoch not in wanted:
                 continue
-            for start, totals in slots.items():
-                i = start // step - last + size - 1
-                if not 0 <= i < size:
-                    continue
-                tally = totals.errors if cut is None else totals.over.get(cut)
-                requests[i] += totals.requests
-                if tally is not None:
-                    events[i] += tally.count
-                    buckets[i] |= int.from_bytes(tally.buckets, "little")
+            low, high = track.window(max(first, self._oldest), last + 1)
+            if low == high:
+                continue
+            at = track.first + low - first
+            requests[at : at + high - low] += track.requests[low:high]
+            found = track.events(cut, low, high)
+            if found is not None:
+                events[at : at + high - low] += found[0]
+                if any(buckets):
+                    for i, bits in enumerate(found[1], start=at):
+                        buckets[i] |= bits
+                else:
+                    buckets[at : at + high - low] = found[1]
         return Series(requests, events, buckets)
 
     def requests_since(self, arm: Arm, since: datetime) -> int:
         """Requests of `arm`, live and shadow, in slots that end after `since`."""
-        oldest = since.timestamp() - self.slot_seconds
-        return sum(
-            totals.requests
-            for (_, its_arm, _), slots in self._slots.items()
-            if its_arm == arm
-            for start, totals in slots.items()
-            if start > oldest
-        )
+        first = max(self._oldest, math.floor(since.timestamp() / self.slot_seconds))
+        total = 0
+        for (_, its_arm, _), track in self._tracks.items():
+            if its_arm == arm:
+                low, high = track.window(first, track.first + len(track))
+                total += int(track.requests[low:high].sum())
+        return total
 
     def spent_since(self, since: datetime) -> Spent:
         """What the candidate has cost, live and in shadow, from the minute of `since` on."""
-        oldest = int(since.timestamp()) // 60
-        rows = [paid for minute, paid in self._paid.items() if minute >= oldest]
-        return Spent(sum(row[0] for row in rows), int(sum(row[1] for row in rows)))
+        return Spent(*self._paid.since(max(int(since.timestamp()), self._oldest_second) // 60))
 
     def outcomes_since(self, kind: str, since: datetime, arm: Arm | None = None) -> int:
         """How many outcomes of `kind` happened at `since` or later."""

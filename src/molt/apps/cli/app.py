@@ -38,6 +38,8 @@ COMMANDS: Final = (
     Entry(
         "preflight", "molt.apps.cli.preflight", RUN, "Run the monitoring checklist of a playbook."
     ),
+    Entry("simulate", "molt.apps.simulate.cli", RUN, "Play a rollout through before it happens."),
+    Entry("plan", "molt.apps.simulate.planner_cli", RUN, "Say what a plan will take and prove."),
     Entry("start", "molt.apps.cli.rollouts", ROLLOUT, "Start a rollout of a playbook."),
     Entry("status", "molt.apps.cli.status", ROLLOUT, "Show where a rollout is and why."),
     Entry("ask", "molt.apps.cli.rollouts", ROLLOUT, "Ask somebody else to approve the step."),
@@ -54,6 +56,7 @@ COMMANDS: Final = (
     Entry("report", "molt.apps.cli.report", FACTS, "Compare the agent with the existing system."),
     Entry("shadow", "molt.apps.cli.shadow", RECORD, "Compare the agent's answers in shadow."),
     Entry("history", "molt.apps.cli.history", RECORD, "Show the event log of a rollout."),
+    Entry("replay", "molt.apps.simulate.replay_cli", RECORD, "Decide again on what was recorded."),
     Entry("incident", "molt.apps.cli.incidents", RECORD, "List, show, note and close incidents."),
     Entry("alerts", "molt.apps.cli.alerts", RECORD, "List alerts; write rules for Prometheus."),
     Entry("ack", "molt.apps.cli.alerts", RECORD, "Acknowledge an alert: you are on it."),

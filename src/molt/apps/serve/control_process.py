@@ -21,6 +21,7 @@ import uvloop
 from molt.adapters.audit_files import AuditArchive, AuditWriter, SubjectHasher
 from molt.adapters.clocks import SystemClock
 from molt.adapters.env_file import EnvFile, read_env
+from molt.adapters.journal import FileJournal
 from molt.adapters.notify import notifier
 from molt.adapters.sql.store import SqlStore
 from molt.adapters.sql.values import ApiToken
@@ -94,6 +95,7 @@ class ControlProcess:
             notifier=notify,
             hash_subject=hasher,
             ttl_seconds=settings.flags_ttl.total_seconds(),
+            journal=FileJournal(settings.data / "journal"),
             four_eyes=settings.auth.four_eyes,
         )
         self.controller.on_records(self.hub.records)

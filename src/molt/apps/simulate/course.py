@@ -26,7 +26,7 @@ class Course:
     """One run: every event, and what it cost.
 
     `decided_at` is when it was promoted or rolled back, else None; `onset` when the first effect
-    or fault began, else None. `failed_orders` and `spent` (USD) count until `decided_at`.
+    or fault met users, else None. `failed_orders` and `spent` (USD) count until `decided_at`.
     """
 
     scenario: str

@@ -24,8 +24,9 @@ from molt.core.evidence import (
     over,
 )
 
-CONTROL_SLOTS: Final = 30
-"""Slots of control that are sent as one: rules only ask whether it had any traffic."""
+CONTROL_SLOTS: Final = 6
+"""Slots of busy control that are sent as one: rules only ask how much traffic was due lately, and
+where there is plenty nothing is silent by chance."""
 _NONE: Final = Tally()
 PANEL: Final = 20_000
 """Named users that outcomes with a time are reported of."""
@@ -79,8 +80,9 @@ class Feed:
 
     def _coarse(self, span: Span, regime: Regime, first: int, end: int) -> Iterator[Slot]:
         arm = span.control
-        for low in range(first, end, CONTROL_SLOTS):
-            high = min(end, low + CONTROL_SLOTS)
+        together = CONTROL_SLOTS if arm.requests.sum() > 20 * len(arm.requests) else 1
+        for low in range(first, end, together):
+            high = min(end, low + together)
             requests = int(arm.requests[low:high].sum())
             if requests:
                 start = (span.first + high - 1) * span.seconds

@@ -26,7 +26,7 @@ from molt.core.evidence import Outcome
 from molt.core.flags import Bounds, Flags
 from molt.core.playbook import Playbook
 from molt.core.rollout import ACTIVE, Phase, Rollout
-from molt.ports import Applied, Delivery, Notice
+from molt.ports import Applied, Delivery, Journal, Notice
 
 START: Final = datetime(2026, 1, 5, tzinfo=UTC)
 """A Monday."""
@@ -75,6 +75,7 @@ def run(
     listener: Listener | None = None,
     sample_every: timedelta | None = None,
     store: MemoryStore | None = None,
+    journal: Journal | None = None,
 ) -> Course:
     """One seed of a scenario, to its decision. The same arguments give the same course.
 
@@ -83,6 +84,7 @@ def run(
     """
     simulation = Simulation(scenario, playbook, seed, name=name, data=data, store=store)
     simulation.listener, simulation.sample_every = listener, sample_every
+    simulation.journal = journal
     return asyncio.run(simulation.run())
 
 
@@ -105,6 +107,7 @@ class Simulation:
         self.world = World(scenario, playbook, seed, data, START.timestamp())
         self.listener: Listener | None = None
         self.sample_every: timedelta | None = None
+        self.journal: Journal | None = None
         self.salts = (f"assignment-{seed}", f"statistics-{seed}")
         self.feed = Feed(ROLLOUT, _agent(playbook), self.salts[0], self.world.money)
         self.channel = Channel(scenario, self.world.timeline, seed)
@@ -130,6 +133,7 @@ class Simulation:
             sink=nobody,
             notifier=nobody,
             hash_subject=str,
+            journal=self.journal,
             four_eyes=False,  # the people of a scenario are one
         )
         await self.controller.start()
@@ -137,12 +141,12 @@ class Simulation:
             self.playbook, rollout_id=ROLLOUT, salts=self.salts, by="simulator"
         )
         self._follow()
-        end = START + timedelta(days=self.scenario.days)
+        end = self._aligned(START + timedelta(days=self.scenario.days))
         decided: datetime | None = None
         while self.clock.now() < end:
             if decided is None and self.rollout.phase not in ACTIVE:
                 decided = self.clock.now()
-                end = min(end, decided + self.scenario.after)
+                end = min(end, self._aligned(decided + self.scenario.after))
                 continue
             await self._play(min(end, self._next_look()))
             await self._act()
@@ -324,8 +328,17 @@ class Simulation:
         rulings = tuple(gates.rule_all(self.controller.desks[ROLLOUT].scene(now)))
         self.samples.append(Sample(now, rollout.share, rollout.phase, rollout.step, rulings))
 
+    def _onset(self) -> datetime | None:
+        """When the first effect or fault met users; in shadow nobody meets any."""
+        first = self.world.timeline.first()
+        if first is None:
+            return None
+        begins = datetime.fromtimestamp(first, UTC)
+        live = next((stay.at for stay in self.rollout.stays if stay.share > 0), begins)
+        return max(begins, live)
+
     def _course(self, decided: datetime | None) -> Course:
-        rollout, onset = self.rollout, self.world.timeline.first()
+        rollout, onset = self.rollout, self._onset()
         verdicts: dict[Phase, Verdict] = {
             Phase.COMPLETE: "promoted",
             Phase.ROLLED_BACK: "rolled_back",
@@ -338,7 +351,7 @@ class Simulation:
             started_at=START,
             ended_at=self.clock.now(),
             decided_at=decided,
-            onset=None if onset is None else datetime.fromtimestamp(onset, UTC),
+            onset=onset,
             failed_orders=self._failed_orders,
             spent=self._spent,
             requests=self._requests,

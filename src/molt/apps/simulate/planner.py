@@ -1,0 +1,304 @@
+"""What a plan will take, prove and cost with one's own traffic, before it starts.
+
+What a step can prove comes from the formulas of `core.stats.power`; how long gates take, what the
+whole plan costs and what a bad agent costs until it is stopped, from playing the plan through with
+the production controller.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from molt.apps.simulate.course import Course
+from molt.apps.simulate.parallel import Done, run_seeds
+from molt.apps.simulate.processes import Process, processes_of
+from molt.apps.simulate.scenario import Effect, Scenario
+from molt.core.events import Completed, RulingsChanged, StepEntered
+from molt.core.playbook import NoDegradationGate, PhasePlan, Playbook, Step
+from molt.core.stats import power
+from molt.core.stats.wilson import wilson
+
+BAD: Final = 0.8
+"""The bad agent of the plan completes four orders where control completes five."""
+
+
+class GateTime(msgspec.Struct, frozen=True):
+    """Hours from the start of a step until a gate passed for good; None where it mostly did not."""
+
+    gate: str
+    median: float | None
+    ninety: float | None
+
+
+class StepPlan(msgspec.Struct, frozen=True):
+    """One step: who will be seen, what can be proven, how long its gates take.
+
+    `smallest_harm` is relative, per metric, with 80% power by the end of the step's planned
+    length; `margin` is what the gate asks for. `reached` is the share of healthy runs that got here.
+    """
+
+    phase: str
+    share: float
+    planned_hours: float
+    users: float
+    users_a_day: float
+    requests: float
+    margin: float | None
+    smallest_harm: dict[str, float]
+    gates: list[GateTime]
+    reached: float
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """A whole plan as it is foreseen; what `molt plan --save` keeps."""
+
+    playbook: str
+    playbook_hash: str
+    made_at: datetime
+    traffic: float
+    users: int
+    seeds: int
+    steps: list[StepPlan]
+    promoted: float
+    sent_back: float
+    sent_back_interval: list[float]
+    duration_days: list[float | None]
+    spent: list[float]
+    bad_stopped: float
+    bad_hours: list[float | None]
+    bad_failed_orders: list[float]
+    bad_spent: list[float]
+    advice: list[str]
+
+
+def predict(
+    playbook: Playbook,
+    scenario: Scenario,
+    *,
+    seeds: int,
+    made_at: datetime,
+    jobs: int | None = None,
+    done: Done = lambda _: None,
+) -> Prediction:
+    """The prediction for a plan in the scenario's world, from `seeds` healthy and as many bad runs.
+
+    Lists of three are 10%, median and 90%. Raises `OperatorError`.
+    """
+    processes = processes_of(playbook, scenario)
+    healthy, _ = run_seeds(
+        scenario, playbook, range(1, seeds + 1), name="plan", jobs=jobs, done=done
+    )
+    bad: list[Course] = []
+    if processes.primary is not None:
+        effect = Effect(metric=processes.primary.metric, size="-20%")  # pyright: ignore[reportArgumentType]
+        harmful = scenario.model_copy(update={"effects": (*scenario.effects, effect)})
+        bad, _ = run_seeds(harmful, playbook, range(1, seeds + 1), name="bad", jobs=jobs, done=done)
+    steps = _steps(playbook, scenario, processes.all, healthy)
+    back = sum(c.verdict == "rolled_back" for c in healthy)
+    n = max(1, len(healthy))
+    return Prediction(
+        playbook=playbook.name,
+        playbook_hash=playbook.hash(),
+        made_at=made_at,
+        traffic=scenario.arrivals.requests_per_day,
+        users=scenario.users.count,
+        seeds=len(healthy),
+        steps=steps,
+        promoted=sum(c.verdict == "promoted" for c in healthy) / n,
+        sent_back=back / n,
+        sent_back_interval=[*wilson(back, len(healthy))],
+        duration_days=_spread_of([_days(c) for c in healthy if c.verdict == "promoted"]),
+        spent=_known([c.spent for c in healthy]),
+        bad_stopped=sum(c.verdict == "rolled_back" for c in bad) / max(1, len(bad)),
+        bad_hours=_spread_of([_live_hours(c) for c in bad if c.verdict == "rolled_back"]),
+        bad_failed_orders=_known([c.failed_orders for c in bad]),
+        bad_spent=_known([c.spent for c in bad]),
+        advice=_advice(playbook, scenario, steps),
+    )
+
+
+def _steps(
+    playbook: Playbook,
+    scenario: Scenario,
+    processes: Sequence[Process],
+    courses: Sequence[Course],
+) -> list[StepPlan]:
+    ladder, found, information = playbook.ladder(), list[StepPlan](), dict[str, float]()
+    traffic, users = scenario.arrivals.requests_per_day, scenario.users.count
+    for i, (phase, step) in enumerate(ladder):
+        share = step.share / 100
+        days = step.pace / timedelta(days=1)
+        met = 1 - math.exp(-traffic / users * days)
+        met_a_day = 1 - math.exp(-traffic / users)
+        mirrored = phase.mirror / 100 if not step.share else share
+        following = ladder[i + 1][1].share if i + 1 < len(ladder) else 100.0
+        found.append(
+            StepPlan(
+                phase=phase.name,
+                share=step.share,
+                planned_hours=step.pace / timedelta(hours=1),
+                users=users * mirrored * met,
+                users_a_day=users * mirrored * met_a_day,
+                requests=traffic * mirrored * days,
+                margin=_margin(step, following),
+                smallest_harm=_smallest(
+                    step, traffic * days, share, processes, information, scenario
+                ),
+                gates=_gate_times(phase, i, step, playbook, courses),
+                reached=_reached(courses, step.share) / max(1, len(courses)),
+            )
+        )
+    return found
+
+
+def _margin(step: Step, following: float) -> float | None:
+    for gate in step.gates:
+        if isinstance(gate, NoDegradationGate):
+            if gate.margin is not None:
+                return gate.margin
+            return power.step_margin(gate.harm_budget, following / 100)
+    return None
+
+
+def _smallest(
+    step: Step,
+    requests: float,
+    share: float,
+    processes: Sequence[Process],
+    information: dict[str, float],
+    scenario: Scenario,
+) -> dict[str, float]:
+    """Per metric the relative harm that all steps up to this one can rule out together."""
+    found: dict[str, float] = {}
+    for process in processes:
+        if process.kind not in ("choice", "values") or not 0 < share < 1:
+            continue
+        rate = process.rate
+        spread = rate.spread**2 if process.kind == "values" else (1 - rate.base) / rate.base
+        attempts = requests * share * rate.per_request
+        each = requests * rate.per_request / scenario.users.count
+        effect = 1 + scenario.users.correlation * max(0.0, each)
+        gained = attempts * (1 - share) / (spread * effect)
+        information[process.metric] = information.get(process.metric, 0.0) + gained
+        if information[process.metric] > 0:
+            found[process.metric] = math.sqrt(power.information() / information[process.metric])
+    guarded = {n for g in step.gates if isinstance(g, NoDegradationGate) for n in g.metrics}
+    return {name: harm for name, harm in found.items() if name in guarded}
+
+
+def _reached(courses: Sequence[Course], share: float) -> int:
+    return sum(
+        any(isinstance(e, StepEntered) and e.share == share for e in c.events) for c in courses
+    )
+
+
+def _gate_times(
+    phase: PhasePlan, _: int, step: Step, playbook: Playbook, courses: Sequence[Course]
+) -> list[GateTime]:
+    """From the log of each run: when each gate's last change to `pass` came in this step."""
+    hours: dict[str, list[float]] = {}
+    for course in courses:
+        for name, taken in _passed(course, phase.name, step.share).items():
+            hours.setdefault(name, []).append(taken)
+    return [
+        GateTime(name, *(_quantile(taken, q) for q in (0.5, 0.9))) for name, taken in hours.items()
+    ]
+
+
+def _passed(course: Course, phase: str, share: float) -> dict[str, float]:
+    """Hours until each ruling passed for good in the first visit of a step; inf if it did not."""
+    marks = [e for e in course.events if isinstance(e, StepEntered | RulingsChanged | Completed)]
+    entered: datetime | None = None
+    found: dict[str, float] = {}
+    for event, after in pairwise([*marks, None]):
+        if event is None:
+            break
+        if isinstance(event, StepEntered):
+            if entered is not None:
+                break
+            if (event.phase, event.share) == (phase, share):
+                entered = event.at
+        if entered is None or not isinstance(event, RulingsChanged):
+            continue
+        taken = (event.at - entered).total_seconds() / 3600
+        for ruling in event.rulings:
+            if ruling.verdict != "pass":
+                found[ruling.name] = math.inf
+            elif not math.isfinite(found.get(ruling.name, math.inf)):
+                found[ruling.name] = taken
+        if isinstance(after, StepEntered | Completed):
+            left = (after.at - entered).total_seconds() / 3600
+            found = {name: left if math.isinf(t) else t for name, t in found.items()}
+    return found
+
+
+def _advice(playbook: Playbook, scenario: Scenario, steps: Sequence[StepPlan]) -> list[str]:
+    """What to change, in plain words."""
+    said: list[str] = []
+    for step in steps:
+        where = f"At {step.share:g}%"
+        if step.margin is None or not step.smallest_harm:
+            continue
+        name, harm = max(step.smallest_harm.items(), key=lambda item: item[1])
+        title = playbook.metrics[name].title or name
+        if harm > step.margin:
+            times = (harm / step.margin) ** 2
+            hold = step.planned_hours / 24 * times
+            better = _better_share(steps, step, name)
+            said.append(
+                f"{where} you will see about {step.users_a_day:.0f} users a day: in "
+                f"{step.planned_hours / 24:g} days this step can rule out a harm of {harm:.0%} in "
+                f"{title}, its gate asks for {step.margin:.0%}. Hold it for about {hold:.1f} days"
+                + (f", or begin at {better:g}%." if better else ", or allow a wider margin.")
+            )
+    slow = [
+        f"At {s.share:g}% {g.gate} mostly does not pass within the plan: expect a question, or "
+        "give it more traffic or a wider margin."
+        for s in steps
+        for g in s.gates
+        if g.median is None and g.gate not in ("hold", "approval")
+    ]
+    return [*said, *slow] or ["Every step can prove what its gates ask for in its planned time."]
+
+
+def _better_share(steps: Sequence[StepPlan], step: StepPlan, name: str) -> float | None:
+    for later in steps:
+        harm = later.smallest_harm.get(name)
+        if later.share > step.share and harm is not None and step.margin and harm <= step.margin:
+            return later.share
+    return None
+
+
+def _days(course: Course) -> float:
+    return (course.hours or math.inf) / 24
+
+
+def _live_hours(course: Course) -> float:
+    """Hours from the first live step to the decision."""
+    live = [e.at for e in course.events if isinstance(e, StepEntered) and e.share > 0]
+    if not live or course.decided_at is None:
+        return math.inf
+    return (course.decided_at - live[0]).total_seconds() / 3600
+
+
+def _quantile(values: Sequence[float], q: float) -> float | None:
+    found = sorted(values)[min(len(values) - 1, math.ceil(q * len(values)) - 1)] if values else None
+    return None if found is None or math.isinf(found) else round(found, 2)
+
+
+def _spread_of(values: Sequence[float]) -> list[float | None]:
+    return [_quantile(values, q) for q in (0.1, 0.5, 0.9)]
+
+
+def _known(values: Sequence[float]) -> list[float]:
+    return [round(float(np.quantile(values, q)), 2) for q in (0.1, 0.5, 0.9)] if values else []
+
+
+def as_data(prediction: Prediction) -> dict[str, Any]:
+    """The prediction as JSON data."""
+    return msgspec.to_builtins(prediction)

@@ -1,0 +1,133 @@
+"""`molt plan`: what a plan will take, prove and cost with one's own traffic."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from molt.apps.cli.options import Json
+from molt.apps.cli.show import print_json, print_table
+
+if TYPE_CHECKING:
+    from molt.apps.simulate.planner import Prediction
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(plan)
+
+
+def plan(
+    playbook: Annotated[str, typer.Option(metavar="NAME|FILE", help="The plan.")] = "wf-11",
+    traffic: Annotated[
+        float, typer.Option(min=1, metavar="REQUESTS", help="Requests a day, of everybody.")
+    ] = 50_000,
+    users: Annotated[int, typer.Option(min=10, metavar="N", help="Users in all.")] = 50_000,
+    config: Annotated[
+        str,
+        typer.Option(
+            "--config", metavar="NAME|FILE", help="A scenario whose rates, costs and people to use."
+        ),
+    ] = "healthy",
+    seeds: Annotated[int, typer.Option(min=1, help="How many runs of each kind.")] = 8,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep the prediction, to compare with afterwards."),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what each step will see and prove, how long its gates take, and what could go wrong.
+
+    The plan is played through with the production controller, once per seed with a healthy agent
+    and once with one that loses a fifth of the orders.
+    """
+    from molt.adapters.playbooks import load_playbook
+    from molt.apps.simulate.cli import progress
+    from molt.apps.simulate.planner import as_data, predict
+    from molt.apps.simulate.shipped import load_scenario
+
+    _, world = load_scenario(config)
+    arrivals = world.arrivals.model_copy(update={"requests_per_day": traffic})
+    people = world.users.model_copy(update={"count": users})
+    world = world.model_copy(update={"arrivals": arrivals, "users": people})
+    with progress(2 * seeds) as tick:
+        found = predict(
+            load_playbook(playbook),
+            world,
+            seeds=seeds,
+            made_at=datetime.now(UTC),
+            jobs=jobs,
+            done=tick,
+        )
+    if save:
+        save.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+        typer.echo(f"prediction: {save}", err=True)
+    if as_json:
+        print_json(as_data(found))
+    else:
+        _show(found)
+
+
+def _show(p: "Prediction") -> None:
+    typer.echo(f"{p.playbook}: {p.traffic:,.0f} requests a day of {p.users:,} users\n")
+    columns = (
+        "step",
+        "planned",
+        "users",
+        "a day",
+        "requests",
+        "asks for",
+        "can prove",
+        "slowest gate",
+    )
+    print_table(columns, [_row(step) for step in p.steps])
+    low, high = p.sent_back_interval
+    typer.echo(
+        f"\nhealthy agent: reaches the end in {p.promoted:.0%} of runs, sent back in "
+        f"{p.sent_back:.0%} ({low:.0%}-{high:.0%})"
+    )
+    typer.echo(f"  duration: {_range(p.duration_days, 'days')}; cost: {_range(p.spent, 'USD')}")
+    typer.echo(
+        f"bad agent (-20% orders): stopped in {p.bad_stopped:.0%} of runs, "
+        f"{_range(p.bad_hours, 'hours')} after it went live"
+    )
+    typer.echo(
+        f"  until then: {_range(p.bad_failed_orders, 'failed orders')}; "
+        f"cost {_range(p.bad_spent, 'USD')}"
+    )
+    typer.echo("\nadvice")
+    for line in p.advice:
+        typer.echo(f"  - {line}")
+
+
+def _row(step: Any) -> tuple[object, ...]:
+    harm = max(step.smallest_harm.values(), default=None)
+    slow = max(
+        (g for g in step.gates if g.gate not in ("hold", "approval")),
+        key=lambda g: float("inf") if g.median is None else g.median,
+        default=None,
+    )
+    return (
+        f"{step.phase} {step.share:g}%",
+        f"{step.planned_hours / 24:g} d",
+        f"{step.users:,.0f}",
+        f"{step.users_a_day:,.0f}",
+        f"{step.requests:,.0f}",
+        "-" if step.margin is None else f"{step.margin:.1%}",
+        "-" if harm is None else f"{harm:.1%}",
+        "-" if slow is None else f"{slow.gate} {_hours(slow.median)}, 90% {_hours(slow.ninety)}",
+    )
+
+
+def _hours(hours: float | None) -> str:
+    return "never" if hours is None else f"{hours:.1f} h"
+
+
+def _range(three: list[Any], unit: str) -> str:
+    if not three or three[1] is None:
+        return f"unknown {unit}"
+    low, middle, high = ("?" if v is None else f"{v:,.1f}" for v in three)
+    return f"{middle} {unit} ({low} to {high})"

@@ -1,0 +1,154 @@
+"""`molt replay`: decisions made again, from a rollout's own evidence or from recorded series."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from molt.apps.cli.exits import NotHeld
+from molt.apps.cli.options import Json, Rollout
+from molt.apps.cli.show import print_json, print_table
+from molt.core.errors import OperatorError
+
+if TYPE_CHECKING:
+    from molt.adapters.sql.store import SqlStore
+    from molt.core.events import Recorded
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(replay)
+
+
+def replay(
+    rollout: Rollout = None,
+    playbook: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Another plan: what would have happened?"),
+    ] = None,
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A series from elsewhere: CSV, Parquet, Prometheus JSON."
+        ),
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FIGURE=COLUMN",
+            help="Which column is what: time, requests, error_rate, errors, slow_rate, slow.",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="Molt's data directory.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Decide again on what was recorded: the same plan must decide the same.
+
+    With `--playbook`, say what another plan would have decided on the same evidence, and when. With
+    `--series`, say when the triggers of a plan would have fired on a recorded series.
+    """
+    if series is not None:
+        from molt.apps.simulate.series import replay_series
+
+        found = replay_series(series, mapping or [], playbook or "wf-11")
+        if as_json:
+            print_json(found)
+        else:
+            _show_series(found)
+        return
+    _replay_rollout(rollout, playbook, folder, as_json)
+
+
+def _replay_rollout(
+    rollout: str | None, playbook: str | None, folder: Path | None, as_json: bool
+) -> None:
+    from molt.adapters.journal import FileJournal
+    from molt.adapters.playbooks import load_playbook
+    from molt.apps.cli.configured import data_dir
+    from molt.apps.cli.data_dir import with_store
+    from molt.control import again
+
+    where = folder or data_dir()
+
+    async def load(store: "SqlStore") -> "tuple[str, list[Recorded]]":
+        known = list(await store.rollouts())
+        name = rollout or (known[-1] if known else None)
+        if name is None or name not in known:
+            raise OperatorError(f"No rollout {name or ''!r}; known: {', '.join(known) or 'none'}")
+        return name, list(await store.load(name))
+
+    name, records = with_store(where, load)
+    journal = FileJournal(where / "journal")
+    if not journal.path(name).exists():
+        raise OperatorError(
+            f"{journal.path(name)}: not found; the rollout's evidence was not recorded"
+        )
+    if playbook is not None:
+        _tell_what_if(
+            again.what_if(records, journal.frames(name), load_playbook(playbook)), as_json
+        )
+        return
+    found = again.replay(records, journal.frames(name))
+    if as_json:
+        print_json(
+            {
+                "rollout": name,
+                "identical": not found.differences,
+                "decisions": found.decisions,
+                "looks": found.looks,
+                "gaps": found.gaps,
+                "differences": [d._asdict() for d in found.differences],
+            }
+        )
+    else:
+        typer.echo(
+            f"{name}: {found.decisions} decisions made again at {found.looks} looks, "
+            f"{len(found.differences)} differ; {found.gaps} gaps"
+        )
+        for d in found.differences[:20]:
+            typer.echo(
+                f"  {d.at:%Y-%m-%d %H:%M:%S} recorded {_kinds(d.recorded)}, now {_kinds(d.again)}"
+            )
+    if found.differences:
+        raise NotHeld(f"{len(found.differences)} decisions are not the recorded ones")
+
+
+def _kinds(events: tuple[Any, ...]) -> str:
+    return ", ".join(type(e).__name__ for e in events) or "nothing"
+
+
+def _tell_what_if(stays: Any, as_json: bool) -> None:
+    if as_json:
+        rows = [{**s._asdict(), "rule": s.rule.reason if s.rule else None} for s in stays]
+        print_json({"stays": rows})
+        return
+    rows = [
+        (
+            f"{s.phase} {s.share:g}%",
+            f"{s.entered_at:%Y-%m-%d %H:%M}",
+            f"{s.left_at:%Y-%m-%d %H:%M}" if s.left_at else "-",
+            f"{s.passed_at:%Y-%m-%d %H:%M}" if s.passed_at else "not",
+            f"{s.action} {s.stopped_at:%Y-%m-%d %H:%M}: {s.rule.reason}" if s.rule else "-",
+        )
+        for s in stays
+    ]
+    print_table(("step", "entered", "left", "gates would have passed", "would have"), rows)
+    stopped = next((s for s in stays if s.stopped_at), None)
+    if stopped:
+        typer.echo(
+            f"\nIt would have said {stopped.action.replace('_', ' ')} at "
+            f"{stopped.stopped_at:%Y-%m-%d %H:%M:%S}, at {stopped.share:g}%; "
+            "what followed in the record is not what would have followed."
+        )
+
+
+def _show_series(found: dict[str, Any]) -> None:
+    typer.echo(f"{found['points']} points, {found['from']} to {found['to']}")
+    rows = [(f["trigger"], f["at"], f["until"], f["reason"]) for f in found["fired"]]
+    if rows:
+        print_table(("trigger", "fires at", "until", "why"), rows)
+    else:
+        typer.echo("no trigger would have fired")
