@@ -39,14 +39,14 @@ def _slow_weeks(**world: Any) -> Callable[[int], Run]:
     return lambda seed: dict(slots.false_alarms(slots.World(**world), seed, minutes=10))
 
 
-def _climb(**world: Any) -> Callable[[int], Run]:
-    def run(seed: int) -> Run:
-        w = climbs.World(**world)
-        return {"Molt": climbs.molt(w, seed)._asdict()} | {
-            name: course._asdict() for name, course in climbs.others(w, seed).items()
-        }
+def _climb(world: climbs.World) -> Callable[[int], Run]:
+    return lambda seed: {"Molt": climbs.molt(world, seed)._asdict()}
 
-    return run
+
+def _peers(world: climbs.World) -> Callable[[int], Run]:
+    return lambda seed: {
+        name: course._asdict() for name, course in climbs.others(world, seed).items()
+    }
 
 
 RATES: Final = (0.6, 6, 20, 60, 600)
@@ -76,17 +76,31 @@ FINDS: Final[dict[str, Callable[[int], Run]]] = {
     "10% errors, 60/min": _found(per_minute=60, onset=0.1),
     "8% errors, 600/min": _found(per_minute=600, onset=0.08),
 }
-CLIMBS: Final[dict[str, Callable[[int], Run]]] = {
-    "healthy, 50,000 users": _climb(users=50_000, attempts=2.0),
-    "healthy, 5,000 users": _climb(users=5_000),
-    "10% weekend dip, 50,000 users": _climb(users=50_000, attempts=2.0, weekend=0.9),
-    "10% weekend dip, 5,000 users": _climb(users=5_000, weekend=0.9),
-    "at the harm margin, 50,000 users": _climb(users=50_000, attempts=2.0, at_margin=True),
-    "-5% on one metric, 5,000 users": _climb(users=5_000, lift=-0.05),
-    "-5%, 50,000 users": _climb(users=50_000, attempts=2.0, lift=-0.05, every_metric=True),
-    "-10%, 50,000 users": _climb(users=50_000, attempts=2.0, lift=-0.10, every_metric=True),
-    "-20%, 50,000 users": _climb(users=50_000, attempts=2.0, lift=-0.20, every_metric=True),
+ROLLOUTS: Final = {
+    "healthy, 50,000 users": climbs.World(50_000, attempts=2.0),
+    "healthy, 5,000 users": climbs.World(5_000),
+    "10% weekend dip, 50,000 users": climbs.World(50_000, attempts=2.0, weekend=0.9),
+    "10% weekend dip, 5,000 users": climbs.World(5_000, weekend=0.9),
+    "at the harm margin, 50,000 users": climbs.World(50_000, attempts=2.0, at_margin=True),
+    "-5% on one metric, 5,000 users": climbs.World(5_000, lift=-0.05),
+    **{
+        f"-{harm}% on one metric, 50,000 users": climbs.World(
+            50_000, attempts=2.0, lift=-harm / 100
+        )
+        for harm in (5, 10, 20)
+    },
+    "-5% on all five, 50,000 users": climbs.World(
+        50_000, attempts=2.0, lift=-0.05, every_metric=True
+    ),
+    "-10% on all five, 50,000 users": climbs.World(
+        50_000, attempts=2.0, lift=-0.10, every_metric=True
+    ),
+    "-20% on all five, 50,000 users": climbs.World(
+        50_000, attempts=2.0, lift=-0.20, every_metric=True
+    ),
 }
+CLIMBS: Final = {name: _climb(world) for name, world in ROLLOUTS.items()}
+PEERS: Final = {name: _peers(world) for name, world in ROLLOUTS.items()}
 COSTS: Final[dict[str, Callable[[int], Run]]] = {
     name: (lambda seed, world=world: dict(costs.day(world, seed)))
     for name, world in costs.WORLDS.items()
@@ -103,6 +117,7 @@ GROUPS: Final = {
     "steady": STEADY,
     "costs": COSTS,
     "climbs": CLIMBS,
+    "peers": PEERS,
 }
 
 
@@ -196,18 +211,24 @@ def tables(found: dict[str, dict[str, list[Run]]]) -> Iterator[str]:
     if finds := found.get("finds"):
         title = "Minutes from the onset to the rollback: median, nine of ten (0: before it)"
         yield from _table(title, finds, _minutes)
-    if runs := found.get("climbs"):
-        for title, cell in (
-            ("Rolled back", _verdict("rolled_back")),
-            ("Promoted to 100%", _verdict("promoted")),
-            ("Hours to the rollback, median", _hours),
-            ("Orders lost before the decision, mean (first metric)", _lost),
-        ):
-            yield from _table(title, runs, cell)
+    for group in ("climbs", "peers"):
+        if runs := found.get(group):
+            yield from _climbed(runs)
     if runs := found.get("steady"):
         yield from _steady(runs)
     if runs := found.get("costs"):
         yield from _table("Cost: paused within the day", runs, _hits)
+
+
+def _climbed(runs: dict[str, list[Run]]) -> Iterator[str]:
+    for title, cell in (
+        ("Rolled back", _verdict("rolled_back")),
+        ("Promoted to 100%", _verdict("promoted")),
+        ("Hours to the rollback, median", _hours),
+        ("Hours to the promotion, median (planned: 408)", _promoted_at),
+        ("Orders lost before the decision, mean (first metric)", _lost),
+    ):
+        yield from _table(title, runs, cell)
 
 
 def _steady(runs: dict[str, list[Run]]) -> Iterator[str]:
@@ -253,6 +274,11 @@ def _verdict(wanted: str) -> Callable[[list[Any]], str]:
 def _hours(values: list[Any]) -> str:
     hours = [v["hours"] if v["verdict"] == "rolled_back" else math.inf for v in values]
     return _middle(hours, 0.5)
+
+
+def _promoted_at(values: list[Any]) -> str:
+    hours = [v["hours"] for v in values if v["verdict"] == "promoted"]
+    return _middle(hours, 0.5) if hours else "-"
 
 
 def _lost(values: list[Any]) -> str:

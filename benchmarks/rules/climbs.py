@@ -83,6 +83,7 @@ class Climb:
         self.shadow = [self._week(m) for m in range(METRICS)]
         self.pre: list[list[Stratum]] = [[self._before(m)] for m in range(METRICS)]
         self.sums = np.zeros((METRICS, 4, BUCKETS))
+        self.total = np.zeros((METRICS, 4, BUCKETS))
         self.points: list[list[tuple[float, float]]] = [[] for _ in range(METRICS)]
 
     def _week(self, metric: int) -> tuple[Floats, Floats]:
@@ -120,6 +121,7 @@ class Climb:
                 [n[:inside].sum(0), y[:inside].sum(0), n[inside:].sum(0), y[inside:].sum(0)]
             )
             self.sums[m] += now
+            self.total[m] += now
             totals = now.sum(1)
             with np.errstate(invalid="ignore", divide="ignore"):
                 self.points[m].append((totals[1] / totals[0], totals[3] / totals[2]))
@@ -171,17 +173,10 @@ def molt(world: World, seed: int) -> Course:
 
 
 def _look(climb: Climb, metric: int) -> Look:
-    rows = climb.strata(metric)
-    pooled = Stratum(
-        *(
-            sum(getattr(row, name) for row in rows)
-            for name in ("candidate_n", "candidate_y", "control_n", "control_y")
-        )
-    )
-    d = difference([pooled], binary=True)
-    totals = [float(v.sum()) for v in vars(pooled).values() if isinstance(v, np.ndarray)]
+    d = difference([Stratum(*climb.total[metric])], binary=True)
+    totals = climb.total[metric].sum(axis=1).tolist()
     points: Floats = np.array(climb.points[metric][-24 * 7 :])
-    return Look(*totals[:4], d.variance if d else 0.0, points)
+    return Look(*totals, d.variance if d else 0.0, points)
 
 
 PEERS: Final = {
