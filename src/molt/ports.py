@@ -13,7 +13,7 @@ from molt.core.assignment import Arm
 from molt.core.events import AnyEvent, Recorded
 from molt.core.evidence import Batch, BucketSums, Call, Head, Outcome, Seen, Slot, Violation
 from molt.core.flags import Bounds, Flags
-from molt.core.pairs import Action, Outline, Pair
+from molt.core.pairs import Action, Outline, Pair, Verdict
 
 
 class Clock(Protocol):
@@ -187,6 +187,26 @@ class Journal(Protocol):
 
     def write(self, rollout: str, frame: Frame) -> None:
         """Append one frame; raises `OSError` when it cannot be kept."""
+        ...
+
+
+class Judge(Protocol):
+    """Gives an opinion of a pair of answers."""
+
+    async def judge(self, pair: Pair) -> Verdict:
+        """What it says; raises a `MoltError` when it says nothing usable."""
+        ...
+
+
+class SettingStore(Protocol):
+    """Small values by name."""
+
+    async def setting(self, key: str) -> str | None:
+        """The value; None when it was never set."""
+        ...
+
+    async def set_setting(self, key: str, value: str) -> None:
+        """Keep a value, replacing the one before."""
         ...
 
 

@@ -38,8 +38,8 @@ async def house(tmp_path: Path) -> House:
 
 
 def shadowing(house: House, watch: AnomalyWatch | None = None) -> Shadowing:
-    seen = watch.see_pairs if watch else None
-    return Shadowing(house.controller, house.store, house.store.told_of, seen)
+    seen = [watch.see_pairs] if watch else []
+    return Shadowing(house.controller, house.store, house.store.told_of, *seen)
 
 
 def side(content: str, *calls: tuple[str, dict[str, Any]], **more: Any) -> RawSide:

@@ -249,6 +249,33 @@ class Quiet(Section):
         return value
 
 
+class Judge(Section):
+    """An opinion on pairs of answers in shadow, by a model; off unless it has a URL.
+
+    It is kept with the pair as evidence and decides nothing.
+    """
+
+    url: str | None = Field(
+        default=None,
+        description="An OpenAI-compatible API, such as `https://api.openai.com/v1`. What it is sent "
+        "is redacted like everything that is kept.",
+    )
+    model: str = ""
+    key_env: str = Field(
+        default="JUDGE_API_KEY", description="The environment variable that holds the key."
+    )
+    rubric: str = Field(
+        default="Does the candidate serve the request at least as well as control: right facts and "
+        "prices, the same actions, nothing invented, polite?",
+        description="What it judges by.",
+    )
+    per_minute: int = Field(default=10, gt=0, description="Calls at most.")
+    usd_per_day: float = Field(default=1.0, gt=0, description="Money at most.")
+    usd_per_call: float = Field(
+        default=0.01, gt=0, description="What a call is taken to cost where its price is unknown."
+    )
+
+
 class Notify(Section):
     """Where notices go: Apprise URLs by severity; a higher one goes to its own list only."""
 
@@ -346,6 +373,7 @@ class Settings(Section):
         description="Your own on-call runbook, made from `molt runbook`; default: the one that Molt "
         "makes from the playbook.",
     )
+    judge: Judge = Judge()
     auth: Auth = Auth()
     max_body: int = Field(default=32 << 20, gt=0, description="Largest request body, bytes.")
     mirror_in_flight: int = Field(

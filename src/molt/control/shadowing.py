@@ -19,7 +19,7 @@ from molt.core import agreement, compare
 from molt.core.assignment import CANDIDATE
 from molt.core.compare import Noise, Rules
 from molt.core.evidence import SHADOW, BucketSums, SumsKey
-from molt.core.pairs import DROPPED, Action, Call, Pair, RawPairs, Tally
+from molt.core.pairs import DROPPED, Action, Call, Pair, RawPairs, Tally, Verdict
 from molt.core.redaction import Redactor
 from molt.ports import PairStore
 
@@ -42,13 +42,13 @@ class Shadowing:
         controller: Controller,
         store: PairStore,
         reported: ReportedCalls,
-        seen: Seen | None = None,
+        *seen: Seen,
     ) -> None:
-        """`seen` gets pairs that were compared for the first time."""
+        """Each of `seen` gets the pairs that were compared for the first time."""
         self.store = store
         self._controller = controller
         self._reported = reported
-        self._seen = seen
+        self.seen = list(seen)
         self._lock = asyncio.Lock()
         self._redactors: dict[str, Redactor] = {}
         self._forgot = controller.clock.now()
@@ -87,21 +87,31 @@ class Shadowing:
         async with self._lock:
             return await self.store.add_actions(rollout, hidden)
 
+    async def keep_verdict(self, pair: Pair, verdict: Verdict) -> None:
+        """Keep what a judge said with the pair, as it is by now."""
+        async with self._lock:
+            await self._settle_all()  # to keep a pair is to take it as compared
+            for now in await self.store.pairs(pair.rollout, [pair.id]):
+                await self.store.settle_pairs([msgspec.structs.replace(now, judged=verdict)], [])
+
     # --- comparing
 
     async def settle(self) -> None:
-        """Compare what is due, once. Raises `StoreUnavailable`."""
+        """Compare what is due, once, and forget what is old. Raises `StoreUnavailable`."""
         async with self._lock:
+            await self._settle_all()
             now = self._controller.clock.now()
-            for desk in list(self._controller.desks.values()):
-                more = desk.playbook.comparison.enabled
-                while more:
-                    more = await self._settle(desk)
             if now - self._forgot >= FORGET_EVERY:
                 self._forgot = now
                 for desk in list(self._controller.desks.values()):
                     plan = desk.playbook.comparison
                     await self.store.forget_pairs(desk.id, now - plan.keep, plan.keep_pairs)
+
+    async def _settle_all(self) -> None:
+        for desk in list(self._controller.desks.values()):
+            more = desk.playbook.comparison.enabled
+            while more:
+                more = await self._settle(desk)
 
     async def _settle(self, desk: Desk) -> bool:
         """Compare some pairs; True when there may be more."""
@@ -127,9 +137,9 @@ class Shadowing:
         done = await asyncio.to_thread(work)
         counted, sums = count(desk, done, rules, {pair.id: pair.acted for pair in due})
         await self._keep(desk, counted, sums)
-        if self._seen is not None:
-            first = {pair.id for pair in due if not pair.counted}
-            await self._seen(desk, [pair for pair in counted if pair.id in first])
+        first = {pair.id for pair in due if not pair.counted}
+        for seen in self.seen:
+            await seen(desk, [pair for pair in counted if pair.id in first])
         return len(due) == PAIRS_AT_ONCE
 
     async def _keep(self, desk: Desk, pairs: Sequence[Pair], sums: Sequence[BucketSums]) -> None:

@@ -22,7 +22,9 @@ from molt.adapters.audit_files import AuditArchive, AuditWriter, SubjectHasher
 from molt.adapters.clocks import SystemClock
 from molt.adapters.env_file import EnvFile, read_env
 from molt.adapters.journal import FileJournal
+from molt.adapters.judge import ModelJudge
 from molt.adapters.notify import notifier
+from molt.adapters.prices import Prices
 from molt.adapters.sql.store import SqlStore
 from molt.adapters.sql.values import ApiToken
 from molt.apps.access.rules import rules_of
@@ -41,11 +43,12 @@ from molt.control import budget
 from molt.control.alerts import AlertDesk, Quiet
 from molt.control.anomalies import AnomalyWatch
 from molt.control.controller import Controller, Stores
+from molt.control.judging import Budget, Judging
 from molt.control.operator_flags import OperatorFlags
 from molt.control.procedure import Procedure
 from molt.control.rollbacks import Rollbacks
 from molt.control.shadowing import Shadowing
-from molt.core.errors import MoltError
+from molt.core.errors import MoltError, OperatorError
 from molt.core.events import Recorded
 from molt.core.evidence import Head
 from molt.core.rollout import WATCHED
@@ -119,6 +122,7 @@ class ControlProcess:
         self.shadowing = Shadowing(self.controller, self.store, self.store.told_of, watch.see_pairs)
         self._every(TICK_SECONDS, self._tick)
         self._every(TICK_SECONDS, self.shadowing.settle)
+        self._judge = self._start_judge()
         self._every(FLUSH_SECONDS, self._flush)
         self._every(ALERTS_SECONDS, self._alert)
         self._every(ANCHOR_SECONDS, self._anchor)
@@ -159,12 +163,35 @@ class ControlProcess:
         )
         return config, await self._first_token()
 
+    def _start_judge(self) -> ModelJudge | None:
+        """The judge of answers, if one is configured. Raises `OperatorError` for half a one."""
+        plan = self.settings.judge
+        if plan.url is None:
+            return None
+        if not plan.model:
+            raise OperatorError("judge.url is set, but not judge.model: which model is to judge?")
+        judge = ModelJudge(
+            plan.url,
+            plan.model,
+            key=os.environ.get(plan.key_env, ""),
+            rubric=plan.rubric,
+            prices=Prices(self.settings.prices, self.clock),
+            now=self.clock.now,
+        )
+        budget = Budget(plan.per_minute, plan.usd_per_day, plan.usd_per_call)
+        judging = Judging(judge, budget, self.shadowing, self.store, self.clock)
+        self.shadowing.seen.append(judging.see_pairs)
+        self._run(judging.run())
+        return judge
+
     async def close(self) -> None:
         """Stop the loops and keep what is queued."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.controller.close()
+        if self._judge is not None:
+            await self._judge.close()
         with contextlib.suppress(MoltError, OSError):  # the store is away: heads lag, that is all
             await self._flush()
         self.audit.close()
