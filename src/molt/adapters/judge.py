@@ -85,10 +85,10 @@ class ModelJudge:
 
     def _cost(self, data: dict[str, Any]) -> float | None:
         usage = data.get("usage") or {}
-        tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if not all(isinstance(count, int) for count in tokens):
+        read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if not isinstance(read, int) or not isinstance(written, int):
             return None
-        return self._prices.cost(self._model, *tokens)
+        return self._prices.cost(self._model, read, written)
 
 
 def _shown(side: Side) -> dict[str, Any]:
