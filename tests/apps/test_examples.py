@@ -31,7 +31,11 @@ def test_the_example_configuration_loads() -> None:
 def test_the_demo_playbook_skips_nothing_of_wf_11() -> None:
     plan, demo = load_playbook("wf-11"), load_playbook("wf-11-demo")
     kinds = [
-        [(phase.name, step.share, [g.kind for g in step.gates]) for phase, step in p.ladder()]
+        [
+            # The demo also rules on the comparison, which WF-11 has people look at.
+            (phase.name, step.share, [g.kind for g in step.gates if g.kind != "shadow_agreement"])
+            for phase, step in p.ladder()
+        ]
         for p in (plan, demo)
     ]
     assert kinds[0] == kinds[1]
