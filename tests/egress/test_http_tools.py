@@ -156,6 +156,7 @@ PIECES = st.sampled_from(
         "%5c", ";", "//", "%00", "%252f", "7", "?", "a=1", "&", "_method=POST", "#", "*", "@", "search",
     ]
 )  # fmt: skip
+LISTED = st.sampled_from(["cart/add", "cart/7/note", "orders/1", "menu/tea", "menu/search"])
 METHODS = st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 TRICKS = st.sampled_from(
     [
@@ -166,7 +167,9 @@ TRICKS = st.sampled_from(
 )  # fmt: skip
 BODIES = st.sampled_from(["", "{}", '{"_method": "DELETE"}', '{"item": "a"}', "x=1", "[1]"])
 CALLS = st.lists(
-    st.tuples(METHODS, st.lists(PIECES, max_size=6).map("".join), TRICKS, BODIES, st.booleans()),
+    st.tuples(
+        METHODS, LISTED | st.lists(PIECES, max_size=6).map("".join), TRICKS, BODIES, st.booleans()
+    ),
     min_size=20,
     max_size=40,
 )
