@@ -21,7 +21,7 @@ from molt.core.compare import Noise, Rules
 from molt.core.evidence import SHADOW, BucketSums, SumsKey
 from molt.core.pairs import DROPPED, Action, Call, Pair, RawPairs, Tally, Verdict
 from molt.core.redaction import Redactor
-from molt.ports import PairStore
+from molt.ports import PairStore, Portion
 
 log = structlog.get_logger(__name__)
 
@@ -144,8 +144,7 @@ class Shadowing:
 
     async def _keep(self, desk: Desk, pairs: Sequence[Pair], sums: Sequence[BucketSums]) -> None:
         await self.store.settle_pairs(pairs, sums)
-        for one in sums:
-            desk.book.add_sums(one)
+        desk.take(Portion(sums=list(sums)))
 
 
 def with_reports(
