@@ -18,6 +18,9 @@ from typing import Any, Final
 import numpy as np
 from benchmarks.rules import climbs, costs, one_decision, slots, steady
 
+from molt.adapters.playbooks import load_playbook
+from molt.apps.simulate.run import run as simulate
+from molt.apps.simulate.shipped import ORDER, load_scenario
 from molt.core.stats.wilson import wilson
 
 ROOT: Final = Path(__file__).parent.parent
@@ -111,6 +114,21 @@ STEADY: Final[dict[str, Callable[[int], Run]]] = {
 }
 
 
+def _scenario(name: str) -> Callable[[int], Run]:
+    def run(seed: int) -> Run:
+        _, scenario = load_scenario(name)
+        course = simulate(scenario, load_playbook(scenario.playbook), seed, name=name)
+        return {
+            "verdict": course.verdict,
+            "hours": course.hours,
+            "after_onset": course.hours_after_onset,
+            "lost": course.failed_orders,
+        }
+
+    return run
+
+
+SCENARIOS: Final = {name: _scenario(name) for name in ORDER}
 GROUPS: Final = {
     "weeks": WEEKS,
     "finds": FINDS,
@@ -118,6 +136,7 @@ GROUPS: Final = {
     "costs": COSTS,
     "climbs": CLIMBS,
     "peers": PEERS,
+    "scenarios": SCENARIOS,
 }
 
 
@@ -214,10 +233,32 @@ def tables(found: dict[str, dict[str, list[Run]]]) -> Iterator[str]:
     for group in ("climbs", "peers"):
         if runs := found.get(group):
             yield from _climbed(runs)
+    if runs := found.get("scenarios"):
+        yield from _scenarios(runs)
     if runs := found.get("steady"):
         yield from _steady(runs)
     if runs := found.get("costs"):
         yield from _table("Cost: paused within the day", runs, _hits)
+
+
+VERDICTS: Final = ("promoted", "rolled_back", "inconclusive")
+
+
+def _scenarios(runs: dict[str, list[Run]]) -> Iterator[str]:
+    yield "### The shipped scenarios: WF-11 as it is, by the production controller"
+    yield ""
+    columns = "promoted | rolled back | undecided | hours to it, median | after the onset"
+    yield f"| scenario | {columns} | orders lost before it, mean | seeds |"
+    yield "|" + " --- |" * 8
+    for name, rows in runs.items():
+        shares = [_share(sum(r["verdict"] == v for r in rows), len(rows)) for v in VERDICTS]
+        hours = [
+            _middle([math.inf if r[what] is None else r[what] for r in rows], 0.5)
+            for what in ("hours", "after_onset")
+        ]
+        cells = [*shares, *hours, _lost(rows), str(len(rows))]
+        yield f"| `{name}` | {' | '.join(cells)} |"
+    yield ""
 
 
 def _climbed(runs: dict[str, list[Run]]) -> Iterator[str]:
