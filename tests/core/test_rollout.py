@@ -38,6 +38,8 @@ from molt.core.events import (
     Ruling,
     RulingsChanged,
     StepEntered,
+    TaskAssigned,
+    TaskSigned,
 )
 from molt.core.rollout import ACTIVE, TRANSITIONS, WATCHED, Phase, Rollout, arm_at, evolve, replay
 
@@ -61,6 +63,8 @@ FACTS: dict[type[Event], AnyEvent] = {
     StepEntered: StepEntered(at=T0, phase="canary", step=0, share=5, epoch=9),
     Completed: Completed(at=T0),
     RulingsChanged: RulingsChanged(at=T0, rulings=(RULING,)),
+    TaskAssigned: TaskAssigned(at=T0, task="train", owner="bea", due="2026-05-31"),
+    TaskSigned: TaskSigned(at=T0, by="bea", task="train"),
     ApprovalAsked: ApprovalAsked(
         at=T0,
         phase="canary",

@@ -204,6 +204,20 @@ class ProcedureStepFailed(Event, frozen=True, kw_only=True):
     error: str
 
 
+class TaskAssigned(Event, frozen=True, kw_only=True):
+    """A task of the time after the rollout has an owner; `due` is a day, such as 2026-05-31."""
+
+    task: str
+    owner: str
+    due: str | None = None
+
+
+class TaskSigned(Event, frozen=True, kw_only=True):
+    """Somebody signed that a task is done."""
+
+    task: str
+
+
 class AlarmRaised(Event, frozen=True, kw_only=True):
     """Something a person must know that decides nothing by itself."""
 
@@ -269,6 +283,8 @@ AnyEvent = (
     | Aborted
     | ProcedureStepDone
     | ProcedureStepFailed
+    | TaskAssigned
+    | TaskSigned
     | AlarmRaised
     | AlarmCleared
     | BoundsChanged

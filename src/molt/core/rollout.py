@@ -43,6 +43,8 @@ from molt.core.events import (
     Ruling,
     RulingsChanged,
     StepEntered,
+    TaskAssigned,
+    TaskSigned,
 )
 from molt.core.flags import Bounds
 
@@ -94,6 +96,8 @@ TRANSITIONS: Final[dict[tuple[Phase, type[Event]], frozenset[Phase]]] = {
             Noted,
             IncidentNoted,
             IncidentClosed,
+            TaskAssigned,
+            TaskSigned,
             ProcedureStepDone,
             ProcedureStepFailed,
             AlarmRaised,
@@ -129,6 +133,16 @@ class Incident(msgspec.Struct, frozen=True):
     procedure: bool = False
     closed_at: datetime | None = None
     cause: str = ""
+
+
+class Task(msgspec.Struct, frozen=True):
+    """Something to do once the rollout is complete; `due` is a day."""
+
+    owner: str = ""
+    due: str | None = None
+    signed_by: str = ""
+    signed_at: datetime | None = None
+    note: str = ""
 
 
 class Stay(msgspec.Struct, frozen=True):
@@ -181,6 +195,7 @@ class Rollout(msgspec.Struct, frozen=True):
     incidents: tuple[Incident, ...] = ()
     rollbacks: tuple[datetime, ...] = ()
     alarms: dict[str, str] = {}
+    tasks: dict[str, Task] = {}
     bounds: Bounds = Bounds()
     differences: dict[str, bool] = {}
     anomalies: tuple[AnomalySeen, ...] = ()
@@ -396,6 +411,17 @@ def _with_incident(r: Rollout, incident: str, **changes: Any) -> tuple[Incident,
     )
 
 
+def _task_assigned(r: Rollout, e: TaskAssigned) -> Changes:
+    task = msgspec.structs.replace(r.tasks.get(e.task, Task()), owner=e.owner, due=e.due)
+    return {"tasks": {**r.tasks, e.task: task}}
+
+
+def _task_signed(r: Rollout, e: TaskSigned) -> Changes:
+    task = r.tasks.get(e.task, Task())
+    signed = msgspec.structs.replace(task, signed_by=e.by, signed_at=e.at, note=e.reason)
+    return {"tasks": {**r.tasks, e.task: signed}}
+
+
 def _alarm_raised(r: Rollout, e: AlarmRaised) -> Changes:
     return {"alarms": {**r.alarms, e.alarm: e.text}}
 
@@ -435,6 +461,8 @@ _CHANGES: Final[dict[type[Event], Any]] = {
     IncidentOpened: _incident_opened,
     IncidentClosed: _incident_closed,
     ProcedureStepDone: _procedure_step,
+    TaskAssigned: _task_assigned,
+    TaskSigned: _task_signed,
     AlarmRaised: _alarm_raised,
     AlarmCleared: _alarm_cleared,
     DifferenceRuled: _difference_ruled,

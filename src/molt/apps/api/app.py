@@ -13,6 +13,7 @@ from molt.apps.access.record import AccessRecord
 from molt.apps.access.rules import Rules
 from molt.apps.access.throttle import Throttle
 from molt.apps.api import (
+    after,
     alerts,
     audit,
     checklist,
@@ -94,6 +95,7 @@ def _application() -> FastAPI:
         stream,
         metrics,
         gateways,
+        after,
         alerts,
         checklist,
         people,

@@ -58,6 +58,12 @@ COMMANDS: Final = (
     Entry("history", "molt.apps.cli.history", RECORD, "Show the event log of a rollout."),
     Entry("replay", "molt.apps.simulate.replay_cli", RECORD, "Decide again on what was recorded."),
     Entry("incident", "molt.apps.cli.incidents", RECORD, "List, show, note and close incidents."),
+    Entry(
+        "retro", "molt.apps.cli.after", RECORD, "Write the retrospective of a rollout from its log."
+    ),
+    Entry(
+        "tasks", "molt.apps.cli.after", RECORD, "List, assign and sign what is to do afterwards."
+    ),
     Entry("alerts", "molt.apps.cli.alerts", RECORD, "List alerts; write rules for Prometheus."),
     Entry("ack", "molt.apps.cli.alerts", RECORD, "Acknowledge an alert: you are on it."),
     Entry(

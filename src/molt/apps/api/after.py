@@ -1,0 +1,90 @@
+"""After the rollout: the retrospective, and the tasks with their owners and signatures."""
+
+from datetime import date
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from pydantic import Field
+
+from molt.apps.api.auth import Operator, Viewer
+from molt.apps.api.models import Body
+from molt.apps.api.rollouts import controller_of
+from molt.apps.retro import as_html
+from molt.control.retro import retrospective
+from molt.core import tasks
+from molt.core.events import AnyEvent
+from molt.core.scene import Scene
+
+router = APIRouter(prefix="/api/v1", tags=["after"])
+
+
+class Assign(Body):
+    """Who does a task, and until when."""
+
+    owner: str = Field(min_length=1, max_length=200)
+    due: date | None = Field(None, description="The day, such as 2026-05-31.")
+
+
+class Sign(Body):
+    """That a task is done."""
+
+    reason: str = Field("", max_length=2000, description="How, or where it can be seen.")
+
+
+def _listed(request: Request, rollout: str) -> dict[str, Any]:
+    controller = controller_of(request)
+    desk, now = controller.desk(rollout), controller.clock.now()
+    rows = tasks.tasks_of(desk.rollout, desk.playbook)
+    return {
+        "rollout": rollout,
+        "closed": tasks.closed(desk.rollout, desk.playbook),
+        "tasks": [row | {"overdue": tasks.overdue(row, now)} for row in rows],
+    }
+
+
+@router.get("/rollouts/{rollout}/tasks")
+async def list_tasks(rollout: str, request: Request, _: Viewer) -> dict[str, Any]:
+    """What is to do after the rollout; it is `closed` when it is complete and all is signed."""
+    return _listed(request, rollout)
+
+
+@router.post("/rollouts/{rollout}/tasks/{number}/assign")
+async def assign(
+    rollout: str, number: int, body: Assign, request: Request, caller: Operator
+) -> dict[str, Any]:
+    """Give a task to somebody."""
+
+    def command(scene: Scene) -> list[AnyEvent]:
+        return tasks.assign(scene, number, caller.name, body.owner, body.due)
+
+    await controller_of(request).command(rollout, command)
+    return _listed(request, rollout)
+
+
+@router.post("/rollouts/{rollout}/tasks/{number}/sign")
+async def sign(
+    rollout: str, number: int, body: Sign, request: Request, caller: Operator
+) -> dict[str, Any]:
+    """Sign that a task is done."""
+
+    def command(scene: Scene) -> list[AnyEvent]:
+        return tasks.sign(scene, number, caller.name, body.reason)
+
+    await controller_of(request).command(rollout, command)
+    return _listed(request, rollout)
+
+
+@router.get("/rollouts/{rollout}/retro", response_class=PlainTextResponse)
+async def retro(
+    rollout: str,
+    request: Request,
+    _: Viewer,
+    format: Literal["markdown", "html"] = "markdown",  # noqa: A002 - the public name
+) -> Response:
+    """The retrospective, written from the log."""
+    controller = controller_of(request)
+    text = retrospective(controller.desk(rollout), controller.clock.now())
+    if format == "html":
+        return HTMLResponse(as_html(text))
+    return PlainTextResponse(text, media_type="text/markdown")
