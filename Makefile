@@ -9,7 +9,7 @@ ARGS ?=
 SEEDS ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: scenario-pages help setup console run test check lint format types layers docs bench bench-decisions lock clean
+.PHONY: scenario-pages screenshots help setup console run test check lint format types layers docs bench bench-decisions lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -61,6 +61,9 @@ docs: setup  ## check that the generated reference pages are current (UPDATE=1 r
 
 scenario-pages: setup  ## play the shipped scenarios and write their pages and pictures
 	@$(BIN)/python -m molt.apps.simulate.pages docs
+
+screenshots: setup $(BROWSER)  ## take the documentation's screenshots anew, from a demo (5 minutes)
+	@$(BIN)/python -m docs.screenshots
 
 bench: setup  ## the gateway against nginx and no proxy, one flag decision, and the egress
 	@$(BIN)/python benchmarks/decision.py

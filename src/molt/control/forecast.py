@@ -5,13 +5,15 @@ evidence, and an interval narrows with its square root.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from molt.core.events import Ruling
 from molt.core.playbook import Gate
 from molt.core.scene import Scene
+
+_Time = tuple[datetime | None, timedelta]
 
 LONGEST: Final = 366 * 86400.0
 """Seconds; what would take longer than that is not on its way."""
@@ -23,11 +25,13 @@ def missing(scene: Scene, ruling: Ruling) -> dict[str, Any] | None:
     `seconds` and `units` are None when the evidence does not point towards passing.
     """
     kind = ruling.name.partition(":")[0]
-    work = _FORECASTS.get(kind)
     gate = next((g for g in scene.step.gates if g.kind == kind), None)
-    if ruling.verdict != "wait" or work is None or (gate is None and kind != "hold"):
+    if ruling.verdict != "wait" or (gate is None and kind != "hold"):
         return None
-    ratio = work(scene, gate, ruling.numbers)
+    if kind in _TIMED:
+        return _in_time(scene, *_TIMED[kind](scene, gate))
+    work = _FORECASTS.get(kind)
+    ratio = work(scene, gate, ruling.numbers) if work else None
     if ratio is None:
         return None
     elapsed = _elapsed(scene, kind).total_seconds()
@@ -58,10 +62,6 @@ def _units(numbers: Mapping[str, Any]) -> float:
 
 def _part(have: float | None, need: float) -> float | None:
     return None if have is None or need <= 0 else have / need
-
-
-def _hold(scene: Scene, _: Any, numbers: Mapping[str, Any]) -> float | None:
-    return _part(scene.held.total_seconds(), numbers.get("hold_s", 0))
 
 
 def _below(_: Scene, gate: Any, numbers: Mapping[str, Any]) -> float | None:
@@ -103,28 +103,40 @@ def _cost(_: Scene, __: Any, numbers: Mapping[str, Any]) -> float | None:
     return (room / half) ** 2 if room > 0 else 0.0
 
 
-def _quiet_since(scene: Scene, span: timedelta, times: Sequence[datetime]) -> float | None:
-    """The part of `span` that has passed since the last of `times`."""
-    return (scene.now - max(times)) / span if times and span > timedelta(0) else None
+# --- what only time can bring: since when it counts, and how long it must last
 
 
-def _no_critical_error(scene: Scene, gate: Any, _: Any) -> float | None:
-    opened = [i.opened_at for i in scene.rollout.incidents]
-    since = scene.rollout.window_since
-    times = [*opened, *([since] if since else [])]
-    return _quiet_since(scene, gate.for_, times)
+def _in_time(scene: Scene, since: datetime | None, span: timedelta) -> dict[str, Any] | None:
+    if since is None or span <= timedelta(0):
+        return None
+    passed = scene.now - since
+    left = max(timedelta(0), span - passed)
+    return {"progress": min(1.0, passed / span), "seconds": left.total_seconds(), "units": None}
 
 
-def _no_rollback(scene: Scene, gate: Any, _: Any) -> float | None:
-    started = scene.rollout.started_at
-    times = [*scene.rollout.rollbacks, *([started] if started else [])]
-    return _quiet_since(scene, gate.within, times)
+def _hold(scene: Scene, _: Any) -> _Time:
+    return scene.rollout.hold_since, scene.step.hold
 
+
+def _no_critical_error(scene: Scene, gate: Any) -> _Time:
+    times = [scene.rollout.window_since, *(i.opened_at for i in scene.rollout.incidents)]
+    return max((t for t in times if t), default=None), gate.for_
+
+
+def _no_rollback(scene: Scene, gate: Any) -> _Time:
+    times = [scene.rollout.started_at, *scene.rollout.rollbacks]
+    return max((t for t in times if t), default=None), gate.within
+
+
+_TIMED: Final[dict[str, Callable[[Scene, Any], _Time]]] = {
+    "hold": _hold,
+    "no_critical_error": _no_critical_error,
+    "no_rollback": _no_rollback,
+}
 
 _Forecast = Callable[[Scene, Gate | None, Mapping[str, Any]], float | None]
 
 _FORECASTS: Final[dict[str, _Forecast]] = {
-    "hold": _hold,
     "error_rate": _below,
     "latency": _below,
     "no_degradation": _within,
@@ -132,8 +144,6 @@ _FORECASTS: Final[dict[str, _Forecast]] = {
     "stable": _stable,
     "latency_stable": _latency_stable,
     "cost_within_budget": _cost,
-    "no_critical_error": _no_critical_error,
-    "no_rollback": _no_rollback,
 }
 _COMPARED: Final = frozenset({"no_degradation", "unchanged", "stable"})
 _COUNTED: Final = frozenset({"error_rate", "latency", "no_degradation", "cost_within_budget"})

@@ -115,10 +115,9 @@ class Hub:
                 queue.get_nowait()
             queue.put_nowait(message)
 
-    @property
-    def has_listeners(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._listeners)
+    def wanted(self, kind: str) -> bool:
+        """Whether anybody listens to this kind."""
+        return any(not kinds or kind in kinds for kinds in self._listeners.values())
 
     @contextmanager
     def listening(self, kinds: Collection[str] = ()) -> Iterator[asyncio.Queue[Message]]:

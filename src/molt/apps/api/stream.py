@@ -39,7 +39,7 @@ async def _messages(hub: Hub) -> AsyncIterator[bytes]:
 
 def send_evidence(hub: Hub, controller: Controller) -> None:
     """Send each rollout's state to whoever listens; nothing is computed when nobody does."""
-    if not hub.has_listeners:
+    if not hub.wanted("evidence"):
         return
     now = controller.clock.now()
     for desk in controller.desks.values():

@@ -95,6 +95,15 @@ def lines(value: Any) -> Markup:
     return Markup("<br>").join(escape(line) for line in str(value).splitlines())
 
 
+def call(value: Any) -> str:
+    """A tool call as `tool(name=value, ...)`."""
+    if not isinstance(value, dict):
+        return str(value)
+    given = value.get("arguments") or {}
+    shown = given.items() if isinstance(given, dict) else [("", given)]
+    return f"{value.get('tool', '?')}({', '.join(f'{k}={v!r}' for k, v in shown)})"
+
+
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "when": when,
     "span": span,
@@ -105,4 +114,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "money": money,
     "words": words,
     "lines": lines,
+    "call": call,
 }

@@ -22,7 +22,7 @@ curl {gateway}/functions/v1/agent-chat -H 'content-type: application/json' \\
 "context": {{"venue_id": "venue-1", "user_id": "you"}}}}'
 curl -H 'authorization: Bearer {token}' {api}/api/v1/rollouts
 curl -N -H 'authorization: Bearer {token}' {api}/api/v1/stream
-open {api}/docs"""
+open {api}/console and sign in with that token; the API is at {api}/docs"""
 
 Fault = Annotated[
     str | None,
@@ -157,7 +157,9 @@ async def _play(options: Any, keep: bool, as_json: bool) -> dict[str, Any]:
     console.print("Starting the bar, the agent and Molt ...")
     try:
         await stage.open()
-        console.print(f"Gateway {stage.gateway}   control API {stage.api}   docs {stage.api}/docs")
+        console.print(
+            f"Gateway {stage.gateway}   control API {stage.api}   console {stage.api}/console"
+        )
         screen = Screen(
             console, CURL.format(gateway=stage.gateway, api=stage.api, token=stage.token)
         )

@@ -69,7 +69,7 @@ def _announce(installation: Any, as_json: bool) -> None:
     console.print(f"Molt is ready. Gateway: {ready['gateway']}   control API: {ready['api']}")
     if ready["egress"]:
         console.print(f"Models and tools of your agent, through Molt: {ready['egress']}")
-    console.print(f"API documentation: {ready['api']}/docs")
+    console.print(f"Console: {ready['api']}/console   API documentation: {ready['api']}/docs")
     if ready["token"]:
         console.print(
             "\nThis token for the administrator is shown once; only its hash is kept:\n\n"
