@@ -7,7 +7,7 @@ import pytest
 from tests.apps.console.conftest import Browser, Browsers, Server
 
 from molt.apps.console.marked import marked
-from molt.apps.console.pages.incidents import runbook
+from molt.apps.console.pages.incidents import section
 
 PAGES = ["rollouts", "monitoring", "analytics", "shadow", "incidents", "playbook", "audit"]
 
@@ -132,11 +132,14 @@ def test_differences_are_marked_and_nothing_in_an_answer_is_markup() -> None:
     assert str(right).startswith("<ins>three</ins> &lt;b&gt;")
 
 
-def test_the_runbooks_section_on_a_trigger_is_found(tmp_path: object) -> None:
-    path = tmp_path / "runbook.md"  # type: ignore[operator]
-    path.write_text("# Runbook\n\n## Error rate\n\nLook *first*.\n\n## Latency\n\nOther.\n")
-    section = runbook("error_rate", path)
-    assert section is not None
-    assert "<em>first</em>" in section
-    assert "Other" not in section
-    assert runbook("cost", path) is None
+def test_the_runbooks_section_on_the_trigger_stands_beside_the_incident(
+    begun: Browser, back: str
+) -> None:
+    page = begun.get(f"/console/incidents/{back}").text
+    assert "There is no section" not in page
+    text = '<a id="error_rate"></a>\n## Error rate\n\nLook *first*.\n\n<a id="cost"></a>\nOther.\n'
+    found = section(text, "error_rate")
+    assert found is not None
+    assert "<em>first</em>" in found
+    assert "Other" not in found
+    assert section(text, "latency") is None

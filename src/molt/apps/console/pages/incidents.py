@@ -3,7 +3,7 @@
 import asyncio
 import mimetypes
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Form, HTTPException, Request, Response
@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from molt.apps.api.alerts import runbook_text
 from molt.apps.api.auth import Operator, Viewer
 from molt.apps.console.pages.choosing import desks
 from molt.apps.console.pages.commands import carry_out
@@ -25,9 +26,6 @@ from molt.core.rollout import Incident
 router = APIRouter()
 
 Text = Annotated[str, Form(max_length=4000)]
-RUNBOOK: Final = Path(__file__).parents[5] / "docs" / "runbook.md"
-"""Of a checkout; the wheel carries it in the package (see `runbook`)."""
-
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
@@ -61,7 +59,7 @@ async def incident_page(
         procedure=_procedure(desk, found),
         facts=_facts(desk, found),
         logs=await asyncio.to_thread(_logs, _folder(request, incident)),
-        runbook=await asyncio.to_thread(runbook, found.trigger),
+        runbook=_runbook(request, desk.id, found.trigger),
     )
 
 
@@ -160,19 +158,17 @@ def _facts(desk: Desk, incident: Incident) -> list[dict[str, Any]]:
     ]
 
 
-def runbook(trigger: str, path: Path = RUNBOOK) -> Markup | None:
-    """The section of the on-call runbook about this trigger; None where there is none."""
+def section(text: str, anchor: str) -> Markup | None:
+    """The part of a runbook behind this anchor, as HTML; None where there is none."""
+    _, found, rest = text.partition(f'<a id="{anchor}"></a>')
+    if not found:
+        return None
+    # Raw HTML, which the operator's own file may hold, is shown as text.
+    return Markup(_markdown.render(rest.partition("<a id=")[0]))  # noqa: S704
+
+
+def _runbook(request: Request, rollout: str, trigger: str) -> Markup | None:
     try:
-        text = path.read_text(encoding="utf-8")
+        return section(runbook_text(request.app.state, rollout), trigger)
     except OSError:
         return None
-    wanted, found = trigger.replace("_", " ").lower(), list[str]()
-    inside = False
-    for line in text.splitlines():
-        if line.startswith("## "):
-            title = line.removeprefix("## ").replace("_", " ").replace("`", "").lower()
-            inside = wanted in title
-        if inside:
-            found.append(line)
-    # The text is the project's own, and raw HTML in it is shown as text.
-    return Markup(_markdown.render("\n".join(found))) if found else None  # noqa: S704
