@@ -29,7 +29,10 @@ PATIENCE = 20_000
 STICKING_OUT = """[...document.querySelectorAll("body *")]
     .filter((e) => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 5)
     .map((e) => e.outerHTML.slice(0, 90))"""
-PAGES = ("rollouts", "monitoring", "analytics", "shadow", "incidents", "playbook", "audit")
+PAGES = (
+    "rollouts", "monitoring", "analytics", "shadow", "incidents", "playbook", "audit", "alerts",
+    "checklist", "runbook",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
