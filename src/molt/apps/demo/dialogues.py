@@ -172,7 +172,9 @@ class Played:
     async def run(self, dialogues: list[tuple[Turn, ...]]) -> View:
         """The summary of the comparison, with the worst pairs under `worst`."""
         body = {"playbook_yaml": playbook_yaml(shadow_playbook()), "rollout": ROLLOUT}
-        answer = await self._api.post("/rollouts", json=body | {"reason": "dialogues"})
+        answer = await self._api.post(
+            "/rollouts", json=body | {"reason": "dialogues", "waive": ["all"]}
+        )
         answer.raise_for_status()
         await self._shadow_is_on()
         places = asyncio.Semaphore(AT_ONCE)
