@@ -23,7 +23,8 @@ from molt.core.synthetic_text import texts
 Schema = dict[str, Any]
 
 _DEEPEST: Final = 12
-_MOST_STEPS: Final = 4000
+_MOST_STEPS: Final = 10_000
+"""Bounds the time: a step is a value looked at once. Enough for a list of 256 small objects."""
 _MOST_TRIES: Final = 24
 _MOST_ITEMS: Final = 256
 _TYPES: Final = ("object", "string", "integer", "number", "boolean", "array", "null")
@@ -51,6 +52,15 @@ class _Exhausted(Exception):
     """The budget of steps is used up."""
 
 
+def _weight(value: Any) -> int:
+    """How many values there are in `value`, itself included: about what checking it costs."""
+    if isinstance(value, dict):
+        return 1 + sum(map(_weight, cast("dict[str, Any]", value).values()))
+    if isinstance(value, list):
+        return 1 + sum(map(_weight, cast("list[Any]", value)))
+    return 1
+
+
 class _Maker:
     """One synthesis over one root schema."""
 
@@ -71,17 +81,17 @@ class _Maker:
     # --- schemas
 
     def _accepts(self, schema: Any, value: Any) -> bool:
-        self._spend()
+        self._spend(_weight(value))
         try:
             checker = self._checker.evolve(schema=schema)
             return bool(checker.is_valid(value))
-        except _Exhausted:
-            raise
+        except RecursionError:  # a schema that refers to itself without end, at every try anew
+            raise _Exhausted from None
         except Exception:  # whatever a foreign schema makes the library raise
             return False
 
-    def _spend(self) -> None:
-        self._steps += 1
+    def _spend(self, steps: int = 1) -> None:
+        self._steps += steps
         if self._steps > _MOST_STEPS:
             raise _Exhausted
 
