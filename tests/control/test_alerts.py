@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from molt.adapters.clocks import VirtualClock
 from molt.adapters.memory import MemoryStore
@@ -149,6 +150,21 @@ async def test_alerts_outlive_a_restart():
     await d.desk.start()
     await d.later(timedelta(minutes=1))
     assert [a.state for a in d.desk.all()] == ["sent"]
+
+
+async def test_what_was_being_sent_when_control_died_is_sent_again():
+    d = Desk()
+    await d.desk.notify(critical())
+    (alert,) = d.desk.all()
+    await d.store.save_alert(replace(alert, state="new"))  # died before it knew the outcome
+
+    d.desk = AlertDesk(d.phone, d.store, d.clock)
+    await d.desk.start()
+    await d.desk.notify(critical())
+    await d.desk.tick()
+
+    assert len(d.phone.notices) == 2
+    assert d.desk.all()[0].state == "sent"
 
 
 async def test_where_nobody_can_be_told_nothing_is_tried_again():

@@ -85,8 +85,16 @@ class AlertDesk:
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
-        """Take up what was kept. Raises `StoreUnavailable`."""
-        self._alerts = {a.id: a for a in reversed(await self._store.alerts(KEPT))}
+        """Take up what was kept; what was being sent when control ended is sent again.
+
+        Raises `StoreUnavailable`.
+        """
+        now = self._clock.now()
+        for alert in reversed(await self._store.alerts(KEPT)):
+            cut_short = alert.state == "new"
+            self._alerts[alert.id] = (
+                replace(alert, state="undelivered", next_try=now) if cut_short else alert
+            )
 
     def all(self) -> list[Alert]:
         """The latest alerts, newest first."""
