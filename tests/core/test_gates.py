@@ -263,6 +263,17 @@ def test_few_missing_requests_at_a_small_share_are_not_blindness():
     assert "no candidate request for" in ruled(w)["sight"].reason
 
 
+def test_however_little_is_due_a_long_silence_is_blindness():
+    w = world(GATES["error_rate"], share=1)
+    w.serve(6 * HOUR, Load(10), Load(1000))
+    assert "sight" not in ruled(w)
+    w.serve(2 * HOUR, None, Load(1000))
+    assert "sight" not in ruled(w)  # about 20 were due: two users may be away
+    w.serve(8 * HOUR, None, Load(1000))
+    assert "no candidate request for" in ruled(w)["sight"].reason
+    assert "sight" not in ruled(w.serve(MINUTE, Load(10), Load(1000)))
+
+
 def test_in_shadow_a_silent_agent_is_blindness_as_far_as_copies_are_due():
     w = world(GATES["no_violation"], phase="shadow").wait(HOUR).serve(10 * MINUTE, None, Load(600))
     assert "no candidate request for" in ruled(w)["sight"].reason

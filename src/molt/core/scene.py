@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from molt.core.assignment import CANDIDATE, CONTROL
-from molt.core.book import Book
+from molt.core.book import LOOK_BACK, Book
 from molt.core.evidence import LIVE, SHADOW, Mode
 from molt.core.playbook import PhasePlan, Playbook, Step
 from molt.core.quantities import show_duration
@@ -70,22 +70,26 @@ class Scene(NamedTuple):
         ]
 
     def blind(self) -> str | None:
-        """Why nothing can be judged now although traffic is due; None when there is sight."""
-        length = self.playbook.timing.blind_after
-        since = self.now - length
-        if self.rollout.hold_since is None or self.rollout.hold_since > since:
-            return None
-        candidate = self.book.requests_since(CANDIDATE, since)
-        control = self.book.requests_since(CONTROL, since)
-        if candidate:
-            return None
-        if not control:
-            return f"no request of either arm was seen for {show_duration(length)}"
-        share = self._candidate_share()
-        expected = control * share / (1 - share) if share < 1 else float(control)
-        if expected >= DUE:
+        """Why nothing can be judged now although traffic is due; None when there is sight.
+
+        Where little is due in `blind_after`, the look back grows until enough would have been.
+        """
+        length, enough = self.playbook.timing.blind_after, DUE
+        while length <= LOOK_BACK:
+            since = self.now - length
+            if self.rollout.hold_since is None or self.rollout.hold_since > since:
+                return None
+            if self.book.requests_since(CANDIDATE, since):
+                return None
+            control = self.book.requests_since(CONTROL, since)
             span = show_duration(length)
-            return f"no candidate request for {span}, although about {expected:.0f} were due"
+            if not control:
+                return f"no request of either arm was seen for {span}"
+            share = self._candidate_share()
+            expected = control * share / (1 - share) if share < 1 else float(control)
+            if expected >= enough:
+                return f"no candidate request for {span}, although about {expected:.0f} were due"
+            length, enough = 2 * length, DUE_LATER
         return None
 
     def _candidate_share(self) -> float:
@@ -97,4 +101,7 @@ class Scene(NamedTuple):
 
 
 DUE = 10
-"""Requests that must have been due before silence counts as blindness."""
+"""Requests that must have been due in `blind_after` before silence counts as blindness."""
+
+DUE_LATER = 50
+"""The same in longer spans, in which a few users who send several requests each may all be away."""
