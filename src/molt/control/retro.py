@@ -75,7 +75,7 @@ def _head(desk: Desk, now: datetime) -> list[str]:
         "",
         f"**{outcome[0].upper()}{outcome[1:]}** (planned: {_span(planned)}). The agent has answered "
         f"{counts.requests:,} live requests, error rate {rate}; the highest share was {top:g}%. "
-        f"{len(rollout.incidents)} incidents, {back} of them rolled back.",
+        f"{_incident_count(len(rollout.incidents), back)}.",
         "",
         f"- Rollout `{rollout.id}`, plan `{playbook.name}`, hash `{rollout.playbook_hash[:12]}`",
         f"- Agents: {', '.join(rollout.agents)}; candidate version: "
@@ -84,6 +84,12 @@ def _head(desk: Desk, now: datetime) -> list[str]:
         f"- Written {_at(now)} from {len(desk.records)} events of the log",
         "",
     ]
+
+
+def _incident_count(opened: int, back: int) -> str:
+    if not opened:
+        return "No incident"
+    return f"{opened} incident{'s' if opened > 1 else ''}, {back} of them rolled back"
 
 
 def _by(desk: Desk) -> str:

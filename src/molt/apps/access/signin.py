@@ -1,34 +1,22 @@
 """Pages to sign in and out: by token, or at the identity provider."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from molt.apps.access import oidc, sessions
 from molt.apps.access.rules import Rules
 from molt.apps.access.signed import opened, sign
 from molt.apps.api.auth import Caller, Viewer, token_hash
+from molt.apps.console.render import render
 from molt.core.errors import UpstreamError
 
 router = APIRouter(prefix="/console", include_in_schema=False)
 
 JOURNEY: Final = timedelta(minutes=10)
 HOME: Final = "/console"
-
-_pages = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=select_autoescape()
-)
-_HEADERS: Final = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "cache-control": "no-store",
-    "referrer-policy": "same-origin",
-    "x-content-type-options": "nosniff",
-}
 
 
 @router.get("/login")
@@ -39,17 +27,17 @@ async def login_page(request: Request, next: str = HOME) -> Response:  # noqa: A
 
 def _page(request: Request, next_page: str, problem: str = "", status: int = 200) -> HTMLResponse:
     rules: Rules = request.app.state.rules
-    html = _pages.get_template("login.html").render(
-        next=inside(next_page), problem=problem, provider=rules.oidc and rules.oidc.title
+    provider = rules.oidc and rules.oidc.title
+    return render(
+        request,
+        "login.html",
+        None,
+        status=status,
+        page="login",
+        next=inside(next_page),
+        problem=problem,
+        provider=provider,
     )
-    return HTMLResponse(html, status, headers=_HEADERS)
-
-
-@router.get("/login.css")
-async def login_style() -> Response:
-    """The style of the page to sign in."""
-    text = (Path(__file__).parent / "templates" / "login.css").read_text("utf-8")
-    return Response(text, media_type="text/css", headers={"x-content-type-options": "nosniff"})
 
 
 @router.post("/login", name="sign_in")

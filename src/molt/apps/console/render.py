@@ -14,11 +14,12 @@ from molt.apps.console.assets import assets
 
 
 class Entry(NamedTuple):
-    """A place in the navigation. `key` is what a page says it is."""
+    """A place in the navigation. `key` is what a page says it is; `role` who sees it."""
 
     key: str
     title: str
     url: str
+    role: str = "viewer"
 
 
 NAVIGATION: Final[list[Entry]] = [
@@ -31,8 +32,9 @@ NAVIGATION: Final[list[Entry]] = [
     Entry("audit", "Audit", "/console/audit"),
     Entry("alerts", "Alerts", "/console/alerts"),
     Entry("checklist", "Checklist", "/console/checklist"),
+    Entry("people", "People", "/console/people", "admin"),
 ]
-"""Pages in the order of the menu; a page with no role to match is listed all the same."""
+"""Pages in the order of the menu."""
 
 environment = Environment(
     loader=PackageLoader("molt.apps.console"),

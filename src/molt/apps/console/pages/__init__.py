@@ -11,6 +11,7 @@ from molt.apps.console.pages import (
     incidents,
     monitoring,
     oncall,
+    people,
     playbook,
     rollout,
     shadow,
@@ -26,4 +27,5 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     incidents.router,
     playbook.router,
     audit.router,
+    people.router,
 )
