@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
+from molt.core.arguments import schema_problem
 from molt.core.synthetic import CannotSynthesise, synthesise
 from molt.core.synthetic_text import matching
 
@@ -135,6 +136,22 @@ def test_any_schema_at_all_gets_a_value_that_satisfies_it_or_none(schema: Any):
     except CannotSynthesise:
         return
     Draft202012Validator(schema, format_checker=FORMATS).validate(value)
+
+
+@pytest.mark.parametrize("schema", [{"oneOf": [{"$ref": "#"}]}, {"not": {"$ref": "#"}}])
+def test_a_schema_that_refers_to_itself_without_end_is_no_harm(schema: Any):
+    """However deep the stack is already: the library may meet its end in its compiled part."""
+
+    def at_depth(depth: int) -> None:
+        if depth:
+            return at_depth(depth - 1)
+        with pytest.raises(CannotSynthesise):
+            synthesise(schema)
+        assert "cannot be applied" in (schema_problem(schema, {"a": 1}) or "")
+        return None
+
+    for depth in range(60):
+        at_depth(depth)
 
 
 @given(VALUES, st.data())

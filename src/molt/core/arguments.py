@@ -127,7 +127,17 @@ def schema_problem(schema: Any, value: Any) -> str | None:
         error = next(iter(validator(schema).iter_errors(value)), None)
     except Exception as failure:  # whatever a foreign schema makes the library raise
         return f"the schema cannot be applied: {type(failure).__name__}"
+    except BaseException as failure:
+        if not is_panic(failure):
+            raise
+        return "the schema cannot be applied: it refers to itself without end"
     return None if error is None else describe(error)
+
+
+def is_panic(failure: BaseException) -> bool:
+    """Whether the library's compiled part gave up: at Python's recursion limit it raises a
+    `BaseException` of its own that cannot be imported."""
+    return type(failure).__name__ == "PanicException"
 
 
 def describe(error: ValidationError) -> str:

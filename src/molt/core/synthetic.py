@@ -16,7 +16,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-from molt.core.arguments import schema_problem, validator
+from molt.core.arguments import is_panic, schema_problem, validator
 from molt.core.schema_forms import forms
 from molt.core.synthetic_text import texts
 
@@ -46,6 +46,10 @@ def synthesise(schema: Any, hints: Mapping[str, Any] | None = None) -> Any:
         raise CannotSynthesise("the schema is too large or too deep") from None
     except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise CannotSynthesise(f"the schema is none: {error}") from None
+    except BaseException as failure:
+        if not is_panic(failure):
+            raise
+        raise CannotSynthesise("the schema refers to itself without end") from None
 
 
 class _Exhausted(Exception):
