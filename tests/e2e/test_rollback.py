@@ -1,5 +1,6 @@
 """Coming back: violations, a dead agent, a dead controller, in every place."""
 
+import contextlib
 import json
 import os
 import signal
@@ -196,6 +197,37 @@ def test_the_procedure_resumes_at_its_step_after_the_controller_was_killed(
         assert sorted(steps_done(molt)) == sorted(STEPS)
         assert on_call.notices
     finally:
+        molt.stop()
+
+
+def test_limits_are_cleared_after_the_controller_was_killed_while_it_waited_for_the_gateways(
+    tmp_path: Path, bar: dict[str, Process], on_call: OnCall
+) -> None:
+    """A gateway that is stopped cannot confirm that it began with fresh limits."""
+    existing, agent = bar["existing-system"].url, bar["agent-chat"].url
+    molt = Molt(tmp_path, existing, agent, notify={"critical": [on_call.url]})
+    gateways = molt.serve.ready["gateway_pids"]
+    waits = ["disable", "clear_rate_limits"]
+    try:
+        molt.begin(quick(100))
+        for pid in gateways:
+            os.kill(pid, signal.SIGSTOP)
+        molt.post("/rollouts/r/rollback", reason="test")
+        until(lambda: set(steps_done(molt)) == set(STEPS) - set(waits), what="all others")
+        failed = [e["step"] for e in molt.events("ProcedureStepFailed")]
+        assert sorted(set(failed)) == sorted(waits)
+        kill_control(molt)
+        assert not set(waits) & set(steps_done(molt))
+        assert molt.state()["phase"] == "rolled_back"
+        for pid in gateways:
+            os.kill(pid, signal.SIGCONT)
+        until(lambda: len(steps_done(molt)) == len(STEPS), seconds=40, what="all steps")
+        assert sorted(steps_done(molt)) == sorted(STEPS)
+        assert molt.ask("Show me your beers").headers["x-molt-arm"] == "control"
+    finally:
+        for pid in gateways:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         molt.stop()
 
 

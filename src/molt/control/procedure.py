@@ -50,7 +50,10 @@ class Procedure:
         incidents: Path,
         publish: Callable[[], Awaitable[Flags]],
         clear_limits: Callable[[], Awaitable[Flags]],
+        gateways: int = 0,
     ) -> None:
+        """`gateways` is how many must have been heard of: a controller that has just started knows
+        of none yet, and silence proves nothing."""
         self._clock = clock
         self._operator = operator
         self._sink = sink
@@ -59,6 +62,7 @@ class Procedure:
         self._incidents = incidents
         self._publish = publish
         self._clear_limits = clear_limits
+        self._gateways = gateways
         self._steps: Mapping[str, Callable[[Desk, Incident, bool], Awaitable[str]]] = {
             "disable": self._disable,
             "clear_rate_limits": self._clear_rate_limits,
@@ -106,9 +110,12 @@ class Procedure:
         deadline = self._clock.monotonic() + READ_BACK_SECONDS
         while True:
             applied = list(self._sink.applied().values())
-            if all(done(gateway) for gateway in applied):
+            if len(applied) >= self._gateways and all(done(gateway) for gateway in applied):
                 return applied
             if self._clock.monotonic() > deadline:
+                if len(applied) < self._gateways:
+                    heard = f"{len(applied)} of {self._gateways}"
+                    raise NotVerified(f"only {heard} gateways have been heard of lately")
                 behind = [a.gateway for a in applied if not done(a)]
                 raise NotVerified(f"gateways {', '.join(behind)} have not applied it yet")
             await self._clock.sleep(0.05)

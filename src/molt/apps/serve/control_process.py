@@ -113,6 +113,7 @@ class ControlProcess:
             incidents=settings.data / "incidents",
             publish=self.controller.publish,
             clear_limits=self.controller.clear_limits,
+            gateways=settings.workers,
         )
         self._run(Rollbacks(self.controller, procedure).run())
         watch = AnomalyWatch(self.controller, self.store, self.store)
