@@ -47,14 +47,14 @@ class Gateways:
         self.lagging: set[str] = set()
         self._clock = clock
         self._held: dict[str, Flags] = {}
-        self._names = names
+        self.names = names
 
     async def publish(self, flags: Flags) -> None:
         self.published.append(flags)
 
     def applied(self) -> Mapping[str, Applied]:
         newest = self.published[-1]
-        for name in self._names:
+        for name in self.names:
             if name not in self.lagging:
                 self._held[name] = newest
         return {
@@ -154,6 +154,7 @@ class House:
             incidents=self.folder / "incidents",
             publish=self.controller.publish,
             clear_limits=self.controller.clear_limits,
+            gateways=len(self.gateways.names),
         )
         self.rollbacks = Rollbacks(self.controller, procedure)
         return self

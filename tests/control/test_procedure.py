@@ -168,6 +168,18 @@ async def test_a_gateway_that_lags_behind_keeps_its_step_open(house: House):
     assert sorted(done(house)) == sorted(STEPS)
 
 
+async def test_a_gateway_that_was_never_heard_of_keeps_its_step_open(house: House):
+    house.gateways.lagging.add("g2")
+    await rolled_back(house)
+    working = asyncio.create_task(house.rollbacks.work())
+    await until(working.done, house.clock)
+    assert done(house) == ["notify_on_call", "preserve_logs", "document_timeline"]
+    assert all("1 of 2" in f.error for f in house.facts(ProcedureStepFailed))
+    house.gateways.lagging.clear()
+    assert await house.rollbacks.work() is False
+    assert sorted(done(house)) == sorted(STEPS)
+
+
 async def test_a_step_that_keeps_failing_is_recorded_once_and_tried_again(house: House):
     await rolled_back(house)
     (house.folder / "incidents").write_text("a file where the folder should be")

@@ -52,8 +52,8 @@ class Procedure:
         clear_limits: Callable[[], Awaitable[Flags]],
         gateways: int = 0,
     ) -> None:
-        """`gateways` is how many must have been heard of: a controller that has just started knows
-        of none yet, and silence proves nothing."""
+        """`gateways` is how many, the egress among them, must have been heard of: a controller that
+        has just started knows of none yet, and silence proves nothing."""
         self._clock = clock
         self._operator = operator
         self._sink = sink

@@ -59,8 +59,10 @@ def test_pages_send_people_to_sign_in_and_back(browser):
 
     page = browser.http.get("/console/login", params={"next": "/console/audit"})
     assert 'value="/console/audit"' in page.text
+    policy = page.headers["content-security-policy"].split("; ")
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
     assert "unsafe" not in page.headers["content-security-policy"]
-    assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(
@@ -279,8 +281,8 @@ def test_signing_in_and_out_stands_on_record_without_the_secret(browser, server)
 
 def test_strangers_cannot_fill_the_record(server):
     with httpx.Client(base_url=server.url, trust_env=False) as client:
-        for _ in range(70):
+        for _ in range(200):
             assert client.get("/api/v1/rollouts").status_code == 401
 
     recorded = [r for r in audit_of(server) if r["kind"] == "access"]
-    assert 60 <= len(recorded) < 70
+    assert 60 <= len(recorded) <= 120, "sixty a minute, and a minute may have ended between"

@@ -154,5 +154,5 @@ def _times(text: str, factor: float) -> str:
 def playbook_yaml(plan: Playbook) -> str:
     """A playbook as YAML text, to hand it to the control API."""
     out = StringIO()
-    YAML(typ="safe").dump(plan.as_data(), out)
+    YAML().dump(plan.as_data(), out)
     return out.getvalue()

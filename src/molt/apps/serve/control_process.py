@@ -113,7 +113,7 @@ class ControlProcess:
             incidents=settings.data / "incidents",
             publish=self.controller.publish,
             clear_limits=self.controller.clear_limits,
-            gateways=settings.workers,
+            gateways=settings.workers + (settings.egress is not None),
         )
         self._run(Rollbacks(self.controller, procedure).run())
         watch = AnomalyWatch(self.controller, self.store, self.store)
