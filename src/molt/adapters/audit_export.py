@@ -4,6 +4,7 @@ import csv
 import heapq
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -104,7 +105,7 @@ def _chain(
 ) -> Iterator[Entry]:
     order, at = 0, _LONG_AGO
     for number in _numbers_between(folder, start, end):
-        for line in read_lines(folder, number):
+        for line in _lines(folder, number):
             order += 1
             if not line.endswith(b"\n"):
                 continue  # being written now, or torn: no record
@@ -117,6 +118,12 @@ def _chain(
                 at, kind = stamp.at or max(at, start), stamp.kind
             if start <= at < end and kind != "segment" and (where is None or where(_record(line))):
                 yield Entry(at, writer, order, line)
+
+
+def _lines(folder: Path, number: int) -> Iterator[bytes]:
+    """Its lines; none when retention has removed it since it was listed."""
+    with suppress(FileNotFoundError):
+        yield from read_lines(folder, number)
 
 
 def _ordered(chain: Iterable[Entry]) -> Iterator[Entry]:
@@ -245,7 +252,7 @@ def segments_between(directory: Path, start: datetime, end: datetime) -> list[Pa
 def _numbers_between(folder: Path, start: datetime, end: datetime) -> list[int]:
     """Segments that may hold records of this time: each says which time the one before it spans."""
     numbers = list(segments(folder))
-    spans = {n: _span_before(folder, after) for n, after in pairwise(numbers) if after == n + 1}
+    spans = {n: span_before(folder, after) for n, after in pairwise(numbers) if after == n + 1}
     return [
         n
         for n in numbers
@@ -253,7 +260,7 @@ def _numbers_between(folder: Path, start: datetime, end: datetime) -> list[int]:
     ]
 
 
-def _span_before(folder: Path, number: int) -> tuple[datetime, datetime] | None:
+def span_before(folder: Path, number: int) -> tuple[datetime, datetime] | None:
     """What a segment's first record says of the segment before; None when it cannot be read."""
     try:
         return _HEADER(first_line(folder, number)).before

@@ -14,6 +14,7 @@ from molt.adapters.audit_export import (
     preserve,
     segments_between,
 )
+from molt.adapters.audit_retention import Retention, prove
 from molt.adapters.audit_verify import Bad, HeadsFile, Report, verify
 from molt.adapters.audit_writer import AuditWriter
 
@@ -24,11 +25,13 @@ __all__ = [
     "Bad",
     "HeadsFile",
     "Report",
+    "Retention",
     "SubjectHasher",
     "entries",
     "export",
     "export_lines",
     "preserve",
+    "prove",
     "segments_between",
     "verify",
 ]

@@ -19,8 +19,8 @@ from molt.adapters.audit_segments import (
     writers,
 )
 from molt.adapters.problems import ConfigError, Problem
-from molt.core.chain import Chain
-from molt.core.evidence import Head
+from molt.core.chain import GENESIS, Chain
+from molt.core.evidence import Head, Start
 
 _RECOVERED: Final = b'"kind":"recovered"'
 
@@ -43,6 +43,7 @@ class Report(msgspec.Struct, frozen=True):
     """What `verify` found. `writers` has each writer's last good record; `bad` one per writer.
 
     `unanchored` names writers without a kept head: nobody can tell whether their tail was cut.
+    `starts` are those of writers whose earlier records were removed by retention.
     """
 
     ok: bool
@@ -50,6 +51,7 @@ class Report(msgspec.Struct, frozen=True):
     writers: dict[str, int]
     bad: tuple[Bad, ...] = ()
     unanchored: tuple[str, ...] = ()
+    starts: tuple[Start, ...] = ()
 
     @property
     def first_bad(self) -> Bad | None:
@@ -57,62 +59,89 @@ class Report(msgspec.Struct, frozen=True):
         return self.bad[0] if self.bad else None
 
     def as_data(self) -> dict[str, Any]:
-        """The same as plain JSON data, with `first_bad` and its `text`."""
+        """The same as plain JSON data, with `first_bad`, and a `text` for it and for each start."""
         first = self.first_bad
         data: dict[str, Any] = msgspec.to_builtins(self)
+        data["starts"] = [{**msgspec.to_builtins(s), "text": str(s)} for s in self.starts]
         data["first_bad"] = first and {**msgspec.to_builtins(first), "text": str(first)}
         return data
 
 
-def verify(directory: Path, heads: Mapping[str, Head]) -> Report:
+def verify(
+    directory: Path, heads: Mapping[str, Head], starts: Mapping[str, Start] | None = None
+) -> Report:
     """Follow every chain in `directory` to its end; it must meet its kept head on the way.
+
+    A chain begins with its first record, or with the one that `starts`, kept by retention, names.
 
     A chain may be longer than its head, which lags. Without `heads`, cut tails and missing writers
     cannot be seen. A half-written last line is no fault while its writer is alive.
     """
     records, reached, bad = 0, dict[str, int](), list[Bad]()
+    starts = starts or {}
     present = writers(directory)
-    for writer in sorted({*present, *(name for name, head in heads.items() if head.seq)}):
-        follower = _Follower(directory / writer, writer, heads.get(writer))
+    named = (name for name, head in heads.items() if head.seq)
+    for writer in sorted({*present, *named, *starts}):
+        start = starts.get(writer)
+        follower = Follower(directory / writer, writer, heads.get(writer), start)
         found = follower.follow()
         if found is not None:
             bad.append(found)
         reached[writer] = follower.chain.seq
-        records += follower.chain.seq
+        records += follower.chain.seq - (start.seq - 1 if start else 0)
     unanchored = tuple(name for name in present if name not in heads)
-    return Report(not bad, records, reached, tuple(bad), unanchored)
+    kept = tuple(starts[name] for name in sorted(starts))
+    return Report(not bad, records, reached, tuple(bad), unanchored, kept)
 
 
-class _Follower:
+class Follower:
     """Goes along one writer's chain until its end or the first bad record."""
 
-    def __init__(self, folder: Path, writer: str, head: Head | None) -> None:
-        self.chain = Chain(head=(head.seq, head.hash) if head else None)
+    def __init__(
+        self, folder: Path, writer: str, head: Head | None = None, start: Start | None = None
+    ) -> None:
+        self.chain = Chain(
+            start.seq - 1 if start else 0,
+            start.previous.encode() if start else GENESIS,
+            (head.seq, head.hash) if head else None,
+        )
+        self._first = start.segment if start else 1
+        self._least = start.segment if start else 0
         self._folder = folder
         self._writer = writer
         self._line = 0
-        self._segment = 1
+        self._segment = self._first
         self._torn: dict[str, tuple[int, int, int, str]] = {}
 
     def follow(self) -> Bad | None:
-        known = segments(self._folder)
+        """The first bad record of the whole chain; None when it holds."""
+        last = max(max(segments(self._folder), default=0), self._least)
+        bad = self._follow_to(last, last)
+        if bad is not None:
+            return bad
+        problem = self.chain.end()
+        if problem is not None:
+            self._line += 1
+            return self._bad(problem)
+        return self._torn_problem()
+
+    def follow_closed(self, last: int) -> Bad | None:
+        """The first bad record of its segments up to and with the closed one `last`."""
+        return self._follow_to(last, None)
+
+    def _follow_to(self, until: int, opened: int | None) -> Bad | None:
         live = is_live(self._folder)
-        last = max(known, default=0)
-        for number in range(1, last + 1):
+        for number in range(self._first, until + 1):
             self._segment, self._line = number, 0
             try:
-                problem = self._segment_problem(number, number == last, live)
+                problem = self._segment_problem(number, number == opened, live)
             except FileNotFoundError:
                 problem = "is missing with its whole segment"
             except (Damaged, OSError) as error:
                 problem = f"cannot be read: {error}"
             if problem is not None:
                 return self._bad(problem)
-        problem = self.chain.end()
-        if problem is not None:
-            self._line += 1
-            return self._bad(problem)
-        return self._torn_problem()
+        return None
 
     def _bad(self, what: str) -> Bad:
         return Bad(self._writer, self._segment, max(self._line, 1), self.chain.seq + 1, what)
@@ -148,8 +177,11 @@ class _Follower:
 
     def _torn_problem(self) -> Bad | None:
         """Tails that were set aside are held to what the chain says of them."""
-        found = {path.name: path for path in torn_files(self._folder)}
+        begins = f"{self._first:08d}"
+        found = {p.name: p for p in torn_files(self._folder) if p.name >= begins}
         for name, (segment, line, seq, digest) in self._torn.items():
+            if name < begins:
+                continue  # removed with its segment
             path = found.pop(name, None)
             if path is None:
                 what = f"set a tail aside in {name}, which is missing"

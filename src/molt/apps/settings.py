@@ -285,6 +285,36 @@ class Notify(Section):
     quiet: Quiet | None = None
 
 
+class Audit(Section):
+    """The audit log: how long it is kept, and how soon it is on the disk."""
+
+    keep: Duration | None = Field(
+        default=None,
+        description="Older records are removed, by whole segments (an hour or 64 MB), once the "
+        "chain up to there was proven; `molt audit verify` says where the log begins since. "
+        "Default: everything is kept. At least `24h`.",
+    )
+    sync_every: Duration = Field(
+        default=timedelta(seconds=5),
+        description="What was written is on the disk at most about this much later: what a power "
+        "cut may take. A killed process loses none of it.",
+    )
+
+    @field_validator("keep")
+    @classmethod
+    def _a_day_at_least(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and value < timedelta(days=1):
+            raise ValueError("expected at least 24h")
+        return value
+
+    @field_validator("sync_every")
+    @classmethod
+    def _some_time(cls, value: timedelta) -> timedelta:
+        if value <= timedelta(0):
+            raise ValueError("expected more than 0s")
+        return value
+
+
 class Oidc(Section):
     """An OpenID Connect provider to sign in at.
 
@@ -374,6 +404,7 @@ class Settings(Section):
         "makes from the playbook.",
     )
     judge: Judge = Judge()
+    audit: Audit = Audit()
     auth: Auth = Auth()
     max_body: int = Field(default=32 << 20, gt=0, description="Largest request body, bytes.")
     mirror_in_flight: int = Field(

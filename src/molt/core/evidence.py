@@ -229,6 +229,27 @@ class Head(msgspec.Struct, frozen=True):
     hash: str
 
 
+class Start(msgspec.Struct, frozen=True):
+    """Where a writer's audit chain begins since retention removed what stood before.
+
+    The first kept record: its segment, its number, the hash (hex) that it stands behind, its time;
+    and when the earlier ones were removed. Times are RFC 3339.
+    """
+
+    writer: str
+    segment: int
+    seq: int
+    previous: str
+    at: str
+    removed_at: str
+
+    def __str__(self) -> str:
+        return (
+            f"writer {self.writer}: kept from record {self.seq}, of {self.at}; earlier ones were "
+            f"removed by retention at {self.removed_at}"
+        )
+
+
 class Batch(msgspec.Struct):
     """What a gateway tells control, numbered so that a repeated batch counts once.
 

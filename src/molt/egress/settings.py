@@ -90,4 +90,5 @@ class EgressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_body: int = 32 * 1024 * 1024
     drain: float = 10.0
     batch_seconds: float = 0.25
+    sync_seconds: float = 5.0
     log_level: str = "info"

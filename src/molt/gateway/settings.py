@@ -128,4 +128,5 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     show_arm: bool = True
     batch_seconds: float = 0.5
+    sync_seconds: float = 5.0
     log_level: str = "info"

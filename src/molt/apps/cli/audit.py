@@ -110,7 +110,8 @@ def verify(
 
     Exit code 0 only when every chain holds and reaches the head that is kept apart from it; 1 when
     a record was changed, dropped, inserted or reordered, or a tail is missing: the first bad one is
-    named.
+    named. Where retention (`audit.keep`) removed older records, it says from which one on the log
+    was kept.
     """
     if directory is not None:
         report = _verify_offline(directory)
@@ -121,6 +122,9 @@ def verify(
         print_json(report)
     elif report["ok"]:
         typer.echo(f"the whole chain holds: {report['records']} records")
+    if not as_json:
+        for start in report["starts"]:
+            typer.echo(start["text"])
     for writer in report["unanchored"]:
         typer.echo(f"molt: no head is kept of {writer}: its tail cannot be proven", err=True)
     if not report["ok"]:
@@ -128,7 +132,7 @@ def verify(
 
 
 def _verify_offline(directory: Path) -> dict[str, Any]:
-    from molt.adapters.audit_files import verify as prove
+    from molt.adapters.audit_files import prove
 
-    heads = with_store(directory, lambda store: store.heads())
-    return prove(part(directory, AUDIT), heads).as_data()
+    folder = part(directory, AUDIT)
+    return with_store(directory, lambda store: prove(folder, store)).as_data()

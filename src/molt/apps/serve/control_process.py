@@ -18,7 +18,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from molt.adapters.audit_files import AuditArchive, AuditWriter, SubjectHasher
+from molt.adapters.audit_files import AuditArchive, AuditWriter, Retention, SubjectHasher
 from molt.adapters.clocks import SystemClock
 from molt.adapters.env_file import EnvFile, read_env
 from molt.adapters.journal import FileJournal
@@ -79,7 +79,8 @@ class ControlProcess:
         settings, keys = self.settings, load_keys(self.settings.data)
         self.store = await SqlStore.open(settings.data / "molt.db")
         self.audit_dir = settings.data / "audit"
-        self.audit = AuditWriter(self.audit_dir, "control", self.clock)
+        sync_seconds = settings.audit.sync_every.total_seconds()
+        self.audit = AuditWriter(self.audit_dir, "control", self.clock, sync_seconds=sync_seconds)
         hasher = SubjectHasher(keys.subject)
         operator = OperatorFlags(read_env(os.environ), EnvFile(settings.flags_path))
         self.alerts = notify = AlertDesk(
@@ -128,6 +129,9 @@ class ControlProcess:
         self._every(ALERTS_SECONDS, self._alert)
         self._every(ANCHOR_SECONDS, self._anchor)
         self._every(FOLD_SECONDS, lambda: self.store.fold(self.clock.now()))
+        if settings.audit.keep:
+            retention = Retention(self.audit_dir, settings.audit.keep, self.store, self.clock)
+            self._run(retention.run(self.audit.append))
         candidate = settings.upstreams.candidate
         if candidate.health:
             self._run(Probe(candidate, self.controller).run())

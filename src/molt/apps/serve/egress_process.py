@@ -33,7 +33,9 @@ async def serve(settings: EgressSettings) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     sock = bind(f"{host}:{settings.port}")
     clock = SystemClock()
-    audit = AuditWriter(Path(settings.audit_dir), settings.id, clock)
+    audit = AuditWriter(
+        Path(settings.audit_dir), settings.id, clock, sync_seconds=settings.sync_seconds
+    )
     egress = Egress(settings, audit=audit, prices=Prices(settings.prices, clock))
     config = uvicorn.Config(
         egress.app,

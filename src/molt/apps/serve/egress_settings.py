@@ -46,6 +46,7 @@ def egress_settings(
         },
         max_body=settings.max_body,
         batch_seconds=BATCH_SECONDS,
+        sync_seconds=settings.audit.sync_every.total_seconds(),
         log_level=settings.log_level,
     )
 

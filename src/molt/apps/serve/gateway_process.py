@@ -34,7 +34,9 @@ async def serve(settings: GatewaySettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     clock = SystemClock()
-    audit = AuditWriter(Path(settings.audit_dir), settings.id, clock)
+    audit = AuditWriter(
+        Path(settings.audit_dir), settings.id, clock, sync_seconds=settings.sync_seconds
+    )
     worker = Worker(
         settings,
         audit=audit,

@@ -53,6 +53,7 @@ def gateway_settings(settings: Settings, keys: Keys, name: str) -> gateway.Gatew
         },
         show_arm=settings.show_arm,
         batch_seconds=BATCH_SECONDS,
+        sync_seconds=settings.audit.sync_every.total_seconds(),
         log_level=settings.log_level,
     )
 
