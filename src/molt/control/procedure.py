@@ -124,8 +124,9 @@ class Procedure:
         notice = Notice(
             severity="critical",
             title=f"{desk.playbook.name}: rolled back to 0% ({incident.trigger})",
-            body=f"{incident.ruling.reason}\n{figures(incident.ruling)}\nIncident {incident.id}, opened "
-            f"{incident.opened_at.isoformat()}. All traffic is on control.",
+            body=f"{_sentences(incident.ruling.reason, figures(incident.ruling))}Incident "
+            f"{incident.id}, opened {incident.opened_at.isoformat(timespec='seconds')}. "
+            "All traffic is on control.",
             key=incident.id,
             about=section(incident.trigger),
         )
@@ -159,3 +160,8 @@ def _says_off(bounds: Bounds, agents: Sequence[str], alone: bool) -> bool:
     if alone:
         return bounds.enabled is False
     return all(bounds.agents.get(agent) is False for agent in agents)
+
+
+def _sentences(*texts: str) -> str:
+    """Each on a line of its own and closed by a full stop; empty ones are left out."""
+    return "".join(f"{text.rstrip('.')}.\n" for text in texts if text)

@@ -1,6 +1,7 @@
 """Numbers and times as people read them; the same words in every page."""
 
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -95,6 +96,20 @@ def lines(value: Any) -> Markup:
     return Markup("<br>").join(escape(line) for line in str(value).splitlines())
 
 
+def told(value: Any) -> Markup:
+    """Text with its line ends kept, and each moment in it as a `<time>`."""
+    return Markup("<br>").join(
+        Markup("").join(
+            when(part) if i % 2 else escape(part) for i, part in enumerate(_MOMENT.split(line))
+        )
+        for line in str(value).splitlines()
+        if line.strip()
+    )
+
+
+_MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))")
+
+
 def call(value: Any) -> str:
     """A tool call as `tool(name=value, ...)`."""
     if not isinstance(value, dict):
@@ -114,5 +129,6 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "money": money,
     "words": words,
     "lines": lines,
+    "told": told,
     "call": call,
 }

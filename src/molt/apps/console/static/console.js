@@ -53,6 +53,11 @@ function watchLive(element) {
     for (const field of document.querySelectorAll("input[data-digest]")) {
       if (!field.closest(":popover-open")) field.value = digest || "";
     }
+    const about = element.querySelector("[data-approving]");
+    for (const words of document.querySelectorAll("[data-about]")) {
+      // A form that is open keeps what its reader saw, as it keeps the digest.
+      if (about && !words.closest(":popover-open")) words.replaceChildren(...about.cloneNode(true).childNodes);
+    }
     const version = element.querySelector("[data-rollout-version]")?.dataset.rolloutVersion;
     if (version) for (const field of document.querySelectorAll("input[data-version]")) {
       // A form that is open keeps the version that its reader saw.
