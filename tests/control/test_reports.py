@@ -140,6 +140,14 @@ async def test_outcomes_too_old_or_from_the_future_are_refused(house: House):
     assert (accepted.accepted, accepted.too_late) == (1, 2)
 
 
+async def test_outcomes_that_nothing_in_the_plan_counts_are_kept_and_said_so(house: House):
+    kinds = ("complaint", "odrer_completed", "compliant")
+    found = await house.controller.report_outcomes(
+        "r1", [house.outcome(kind, "s", kind) for kind in kinds]
+    )
+    assert (found.accepted, found.unused) == (3, 2)
+
+
 async def test_outcomes_of_subjects_nobody_has_seen_are_counted_and_kept(house: House):
     await house.see("known")
     found = await house.controller.report_outcomes(

@@ -72,7 +72,7 @@ def test_the_hold_passes_to_the_second():
     w = world()
     w.wait(2 * HOUR - timedelta(seconds=1))
     assert only(w, "hold").verdict == "wait"
-    assert only(w, "hold").reason == "1 s of 2h to go"
+    assert only(w, "hold").reason == "1s of 2h to go"
     assert only(w.wait(timedelta(seconds=1)), "hold").verdict == "pass"
 
 

@@ -16,12 +16,14 @@ EARLY = timedelta(minutes=5)
 
 
 class Accepted(NamedTuple):
-    """What became of reported outcomes. `too_late` are those older than a week, or of the future."""
+    """What became of reported outcomes. `too_late` are those older than a week, or of the future;
+    `unused` are kept, but of a kind that nothing in the plan counts."""
 
     accepted: int
     repeated: int
     unknown_subjects: int
     too_late: int
+    unused: int
 
 
 async def take_in(
@@ -34,6 +36,7 @@ async def take_in(
     """Keep what is new and on time, in the store and on the desk. Raises `StoreUnavailable`."""
     known = await store.known_outcomes(desk.id, [o.id for o in outcomes])
     fresh = {o.id: o for o in outcomes if o.id not in known}
+    counted = desk.playbook.outcome_kinds()
     on_time = [o for o in fresh.values() if now - LATE <= o.at <= now + EARLY]
     hashes = {o.subject: hash_subject(o.subject) for o in on_time}
     seen = await store.known_subjects(desk.id, list(hashes.values()))
@@ -47,6 +50,7 @@ async def take_in(
         repeated=len(outcomes) - len(fresh),
         unknown_subjects=sum(1 for o in on_time if hashes[o.subject] not in seen),
         too_late=len(fresh) - len(on_time),
+        unused=sum(1 for o in on_time if o.kind not in counted),
     )
 
 

@@ -12,12 +12,13 @@ from molt.core.events import (
     IncidentOpened,
     ProcedureStepDone,
     ProcedureStepFailed,
+    RulingsChanged,
 )
 from molt.core.rollout import Incident, Rollout
 
 BEFORE = timedelta(hours=24)
 
-HIDDEN = frozenset({"at", "by", "playbook", "rulings", "salt", "statistics_salt"})
+HIDDEN = frozenset({"at", "by", "playbook", "salt", "statistics_salt"})
 
 
 def timeline(rollout: Rollout, incident: Incident, events: Sequence[AnyEvent]) -> str:
@@ -78,6 +79,8 @@ def _detail(event: AnyEvent) -> str:
             return event.note
         case IncidentClosed():
             return event.cause
+        case RulingsChanged():
+            return ", ".join(f"{r.name} {r.verdict}" for r in event.rulings)
         case _:
             fields = msgspec.structs.asdict(event)
             shown = (

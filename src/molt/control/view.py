@@ -190,12 +190,9 @@ def counted(desk: Desk) -> str | None:
 
 
 def outcomes(desk: Desk, arm: Arm) -> dict[str, int]:
-    """How often each outcome that a metric names was reported for this arm, over the rollout."""
-    kinds = {m.of for m in desk.playbook.metrics.values()}
-    kinds |= {kind for m in desk.playbook.metrics.values() for kind in m.per}
-    kinds |= {t.outcome for t in desk.playbook.triggers if t.kind == "complaints"}
+    """How often each outcome that the plan counts was reported for this arm, over the rollout."""
     epochs = range(desk.rollout.epoch + 1)
     return {
         kind: int(sum(desk.book.sums(e, arm, LIVE, [kind]).sum() for e in epochs))
-        for kind in sorted(kinds - GATEWAY_COLUMNS)
+        for kind in sorted(desk.playbook.outcome_kinds())
     }

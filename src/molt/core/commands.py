@@ -24,7 +24,7 @@ from molt.core.events import (
     Ruling,
 )
 from molt.core.playbook import PhasePlan
-from molt.core.quantities import show_duration
+from molt.core.quantities import show_duration, show_seconds
 from molt.core.rollout import ACTIVE, WATCHED, Incident, Phase
 from molt.core.scene import Scene
 
@@ -123,7 +123,8 @@ def pause(scene: Scene, by: str, reason: str) -> list[AnyEvent]:
     """Stop the climb where it is."""
     _need_phase(scene, ACTIVE, "pause")
     if scene.rollout.halt and scene.rollout.halt.kind == "paused":
-        raise Refused(f"The rollout is paused already: {scene.rollout.halt.reason}")
+        why = scene.rollout.halt.reason or "no reason given"
+        raise Refused(f"The rollout is paused already: {why}")
     return [Paused(at=scene.now, by=by, reason=reason)]
 
 
@@ -274,12 +275,8 @@ def _need_hold(scene: Scene, what: str) -> None:
         left = scene.step.hold - scene.held
         raise Refused(
             f"Cannot {what} yet: {_place(scene)} is held for at least "
-            f"{show_duration(scene.step.hold)}, {_hms(int(left.total_seconds()))} to go"
+            f"{show_duration(scene.step.hold)}, {show_seconds(int(left.total_seconds()))} to go"
         )
-
-
-def _hms(seconds: int) -> str:
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m{seconds % 60:02d}s"
 
 
 def _place(scene: Scene) -> str:

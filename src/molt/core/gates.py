@@ -34,7 +34,7 @@ from molt.core.playbook import (
     StableGate,
     UnchangedGate,
 )
-from molt.core.quantities import show_duration, show_fraction
+from molt.core.quantities import show_duration, show_fraction, show_seconds
 from molt.core.scene import Scene
 from molt.core.stats import (
     bernoulli,
@@ -90,7 +90,7 @@ def hold(scene: Scene) -> Ruling:
     if scene.held >= wanted:
         return Ruling("hold", "pass", f"held for {show_duration(wanted)}", numbers)
     left = math.ceil((wanted - scene.held).total_seconds())
-    return Ruling("hold", "wait", f"{left} s of {show_duration(wanted)} to go", numbers)
+    return Ruling("hold", "wait", f"{show_seconds(left)} of {show_duration(wanted)} to go", numbers)
 
 
 def bounded(scene: Scene) -> str | None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from molt.core.arguments import Rule, check_rule
 from molt.core.compare import BLOCKING, KINDS, Rules, family
+from molt.core.evidence import GATEWAY_COLUMNS
 from molt.core.flags import FULL, Limits
 from molt.core.policy import Reads, ToolPolicy
 from molt.core.quantities import Duration, Fraction, Margin, Share
@@ -646,6 +647,11 @@ class Playbook(Plan):
     def tiers(self) -> tuple[int, ...]:
         """The shares above zero in buckets, rising."""
         return tuple(step.buckets for _, step in self.ladder() if step.share > 0)
+
+    def outcome_kinds(self) -> frozenset[str]:
+        """The outcome kinds that some metric or rule of the plan counts."""
+        named = {kind for m in self.metrics.values() for kind in (m.of, *m.per)}
+        return frozenset(named | self.timed_outcomes().keys()) - GATEWAY_COLUMNS
 
     def timed_outcomes(self) -> dict[str, timedelta]:
         """The outcome kinds whose times some rule looks at, each with how far back it looks."""

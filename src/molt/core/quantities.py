@@ -35,6 +35,13 @@ def show_duration(value: timedelta) -> str:
     return f"{value / timedelta(milliseconds=1):.3f}".rstrip("0").rstrip(".") + "ms"
 
 
+def show_seconds(seconds: int) -> str:
+    """A length to the second, as a person reads it: `47h59m54s`, `5m00s`, `8s`."""
+    if seconds >= 3600:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m{seconds % 60:02d}s"
+    return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"
+
+
 def parse_fraction(value: object) -> object:
     """0.05 from `5%`, at most 100%; plain numbers are refused so that 5 is never read as 500%."""
     share = parse_margin(value)

@@ -141,7 +141,10 @@ class Worker:
             )
         except OSError as error:
             await self._end_tasks()
-            raise OperatorError(f"listen on {settings.host}:{settings.port}: {error}") from None
+            raise OperatorError(
+                f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "
+                "Stop what holds it, or set another address"
+            ) from None
 
     async def stop(self) -> None:
         """Let what is in flight end, then hand over the last evidence."""

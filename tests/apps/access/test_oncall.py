@@ -34,7 +34,7 @@ def test_each_item_of_the_checklist_is_a_check_that_shows_what_it_saw(server):
 
 def test_a_rollout_starts_only_when_the_checklist_has_passed_or_is_waived(server):
     refused = post(server, "/rollouts", playbook="wf-11")
-    assert refused.status_code == 422
+    assert refused.status_code == 409
     assert "Run `molt preflight`" in refused.json()["detail"]
 
     found = post(server, "/preflight", playbook="wf-11").json()

@@ -106,6 +106,13 @@ class TestFile:
         assert told in ran.err
         assert str(path) in ran.err
 
+    def test_says_what_nothing_in_the_plan_counts(self, started: Molt):
+        ran = started("outcome", "--csv", "-", stdin=rows(3).replace("order_completed", "odrer"))
+        assert ran.code == 0
+        assert "3 of a kind that nothing in the plan counts" in ran.out
+        ran = started("outcome", "odrer", "--subject", "u")
+        assert "nothing in the plan counts outcomes of this kind" in ran.out
+
     def test_comes_from_standard_input_too(self, started: Molt):
         ran = started("outcome", "--csv", "-", stdin=rows(3))
         assert ran.code == 0

@@ -64,7 +64,7 @@ def canary(**changes: Any) -> dict[str, Any]:
         "held_seconds": 43_500.0,
         "halt": None,
         "gates": [
-            ruling("hold", "wait", "42900 s of 24h to go", numbers=hold),
+            ruling("hold", "wait", "11h55m00s of 24h to go", numbers=hold),
             ruling("no_degradation:order_completion", "pass", "-0.4% against control; not worse"),
             ruling("no_degradation:cart_abandonment", "wait", "Cart abandonment: " + "long " * 12),
             ruling("no_degradation:staff_response", "wait", "no outcomes on both arms yet"),

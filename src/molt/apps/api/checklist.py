@@ -15,7 +15,7 @@ from molt.adapters import audit_files
 from molt.adapters.playbooks import load_playbook, parse_playbook
 from molt.apps.api.auth import Operator, Viewer
 from molt.apps.api.models import Plan
-from molt.core.errors import OperatorError
+from molt.core.errors import OperatorError, Refused
 from molt.core.playbook import Playbook
 from molt.core.runbook import anchors, hash_in, problems, runbook
 from molt.ports import Notice
@@ -265,7 +265,7 @@ async def refuse_unchecked(state: Any, playbook: Playbook, waived: tuple[str, ..
         return
     why = {item.name: item.proof for item in found.items} if found and fresh else {}
     lines = "; ".join(f"{n} ({why[n]})" if n in why else n for n in open_items)
-    raise OperatorError(
+    raise Refused(
         f"The checklist has not passed: {lines}. Run `molt preflight`, mend what it says, or waive "
         "items with a reason: molt start --waive ITEM --reason TEXT"
     )

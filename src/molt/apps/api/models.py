@@ -101,6 +101,7 @@ class BatchCounts(BaseModel):
     repeated: int
     unknown_subjects: int
     too_late: int
+    unused: int
     rejected: int
     errors: list[LineError]
 

@@ -14,6 +14,7 @@ from molt.apps.api.models import BatchCounts, LineError, OutcomeIn
 from molt.apps.api.rollouts import controller_of
 from molt.apps.outcome_rows import Row, csv_rows
 from molt.control.controller import Controller
+from molt.control.outcomes import Accepted
 from molt.core.errors import OperatorError
 from molt.core.evidence import Outcome
 
@@ -81,7 +82,7 @@ async def _take_in(controller: Controller, reported: Any) -> dict[str, int]:
     by_rollout: dict[str, list[Outcome]] = {}
     for rollout, one in reported:
         by_rollout.setdefault(rollout, []).append(_outcome(one, now))
-    totals = {"accepted": 0, "repeated": 0, "unknown_subjects": 0, "too_late": 0}
+    totals = dict.fromkeys(Accepted._fields, 0)
     for rollout, group in by_rollout.items():
         accepted = await controller.report_outcomes(rollout, group)
         for name, count in accepted._asdict().items():

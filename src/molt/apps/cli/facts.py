@@ -1,5 +1,6 @@
 """`molt flags`: what decides requests."""
 
+import json
 from typing import Any
 
 import typer
@@ -64,6 +65,6 @@ def _rollout(flags: dict[str, Any]) -> tuple[object, ...]:
 
 def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(
-        f"{name} ({_pairs(value)})" if isinstance(value, dict) else f"{name} {value}"
+        f"{name} ({_pairs(value)})" if isinstance(value, dict) else f"{name} {json.dumps(value)}"
         for name, value in values.items()
     )

@@ -105,7 +105,8 @@ def _fate(counts: dict[str, int]) -> str:
     if counts["too_late"]:
         return "not counted"
     seen = "" if not counts["unknown_subjects"] else "; no gateway has seen this subject yet"
-    return f"accepted{seen}"
+    used = "" if not counts["unused"] else "; nothing in the plan counts outcomes of this kind"
+    return f"accepted{seen}{used}"
 
 
 # --- files
@@ -116,7 +117,8 @@ class _Totals:
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(
-            ("lines", "accepted", "repeated", "too_late", "unknown_subjects", "rejected"), 0
+            ("lines", "accepted", "repeated", "too_late", "unknown_subjects", "unused", "rejected"),
+            0,
         )
         self.errors: list[dict[str, Any]] = []
 
@@ -147,7 +149,8 @@ def _send_file(api: Api, path: Path, common: dict[str, Any], as_json: bool) -> N
             f"{counts['lines']:,} lines: {counts['accepted']:,} accepted, "
             f"{counts['repeated']:,} known already, {counts['too_late']:,} too late, "
             f"{counts['rejected']:,} rejected; {counts['unknown_subjects']:,} of the accepted are "
-            "of subjects that no gateway has seen"
+            f"of subjects that no gateway has seen, {counts['unused']:,} of a kind that nothing in "
+            "the plan counts"
         )
     if counts["rejected"] or counts["too_late"]:
         raise NotHeld(

@@ -171,7 +171,9 @@ def _verdict(state: State) -> Text:
         return Text(*ENDS[state["phase"]])
     if halt := state["halt"]:
         word = str(HALTS.get(halt["kind"], halt["kind"])).upper()
-        return Text(f"{word}: {halt['reason']}. Go on: molt resume", "bold yellow")
+        return Text(
+            f"{word}: {halt['reason'] or 'no reason given'}. Go on: molt resume", "bold yellow"
+        )
     return Text(_next(state))
 
 

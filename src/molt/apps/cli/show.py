@@ -96,7 +96,7 @@ def place(state: dict[str, Any]) -> str:
     phase = str(state["phase"]).replace("_", " ")
     text = f"{state['rollout']}: {phase} at {state['traffic_percent']:g}%"
     if halt := state.get("halt"):
-        text += f", {HALTS.get(halt['kind'], halt['kind'])} ({halt['reason']})"
+        text += f", {HALTS.get(halt['kind'], halt['kind'])} ({halt['reason'] or 'no reason given'})"
     return text
 
 

@@ -66,10 +66,16 @@ def _announce(installation: Any, as_json: bool) -> None:
         print(json.dumps(ready), flush=True)
         return
     console = Console()
-    console.print(f"Molt is ready. Gateway: {ready['gateway']}   control API: {ready['api']}")
-    if ready["egress"]:
-        console.print(f"Models and tools of your agent, through Molt: {ready['egress']}")
-    console.print(f"Console: {ready['api']}/console   API documentation: {ready['api']}/docs")
+    addresses = {
+        "gateway, for your users": ready["gateway"],
+        "models and tools of your agent": ready["egress"],
+        "control API": f"{ready['api']}, described at {ready['api']}/docs",
+        "console": f"{ready['api']}/console",
+    }
+    console.print("Molt is ready.")
+    for what, where in addresses.items():
+        if where:
+            console.print(f"  {what + ':':<31} {where}", soft_wrap=True)
     if ready["token"]:
         console.print(
             "\nThis token for the administrator is shown once; only its hash is kept:\n\n"

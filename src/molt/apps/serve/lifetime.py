@@ -15,6 +15,8 @@ from typing import Any
 
 import uvicorn
 
+from molt.core.errors import OperatorError
+
 
 async def orphaned(then: Callable[[], None]) -> None:
     """Call `then` when standard input ends; never, when it is no pipe."""
@@ -27,12 +29,18 @@ async def orphaned(then: Callable[[], None]) -> None:
 
 
 def bind(address: str) -> socket.socket:
-    """A listening socket at `HOST:PORT`; raises OSError."""
+    """A listening socket at `HOST:PORT`; raises `OperatorError` when the address cannot be had."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, int(port)))
+    try:
+        sock.bind((host, int(port)))
+    except OSError as error:
+        sock.close()
+        raise OperatorError(
+            f"Cannot listen on {address}: {error.strerror}. Stop what holds it, or set another address"
+        ) from error
     return sock
 
 
