@@ -49,7 +49,9 @@ class TestOffline:
         ran = offline("audit", "verify", "--dir", data)
         assert ran.code == 1
         assert "gateway-1" in ran.err
-        line = next(n for n, t in enumerate(path.read_text().splitlines(), 1) if "500" in t)
+        line = next(
+            n for n, t in enumerate(path.read_text().splitlines(), 1) if '"status":500' in t
+        )
         assert f"line {line}" in ran.err
         report = json.loads(offline("audit", "verify", "--dir", data, "--json").out)
         assert (report["ok"], report["first_bad"]["line"]) == (False, line)

@@ -46,11 +46,8 @@ class TestOutcome:
         assert ran.err.count("\n") == 1
 
 
-NOW = datetime.now(UTC)
-
-
 def rows(count: int, first: int = 0) -> str:
-    at = (NOW + timedelta(minutes=1)).isoformat()
+    at = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
     lines = [f"o{i},user-{i},order_completed,{at}" for i in range(first, first + count)]
     return "\n".join(["id,subject,kind,at", *lines]) + "\n"
 
@@ -67,7 +64,8 @@ class TestFile:
         assert sum(both) == 2500
 
     def test_names_each_bad_line_and_counts_the_others(self, started: Molt, tmp_path: Path):
-        good, at, old = rows(1200), NOW.isoformat(), (NOW - timedelta(days=9)).isoformat()
+        now = datetime.now(UTC)
+        good, at, old = rows(1200), now.isoformat(), (now - timedelta(days=9)).isoformat()
         bad = [
             f"x1,u,Order!,{at},",
             "x2,u,order_completed,yesterday,",
