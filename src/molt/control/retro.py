@@ -1,9 +1,13 @@
 """The retrospective of a rollout, from its log: what was planned, what happened, what is open."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from molt.control.desk import Desk
+from molt.control.retro_course import course, foreseen, legs
+from molt.control.retro_text import Row, bar, moment, section, span, table, usd
 from molt.core import tasks
 from molt.core.assignment import CANDIDATE
 from molt.core.events import (
@@ -20,49 +24,49 @@ from molt.core.events import (
     Resumed,
     RolledBack,
     RolloutStarted,
+    Ruling,
     StepEntered,
 )
 from molt.core.evidence import LIVE, SHADOW, Mode
-from molt.core.rollout import Incident, Stay
+from molt.core.nearness import nearness
+from molt.core.playbook import Step
+from molt.core.prediction import Prediction
+from molt.core.report import report
+from molt.core.rollout import Incident
 
-Row = Sequence[object]
+COURSE: Final = "Planned and real course"
+"""The heading under which a page draws the course."""
 
 
-def retrospective(desk: Desk, now: datetime) -> str:
-    """The page, as Markdown."""
+def retrospective(desk: Desk, now: datetime, prediction: Prediction | None = None) -> str:
+    """The page, as Markdown; a prediction of `molt plan` is held against what happened."""
     parts = [
         _head(desk, now),
-        _section("Planned and real course", _course(desk, now)),
-        _section("What each step was left on", _rulings(desk)),
-        _section("Incidents", _incidents(desk)),
-        _section("Costs", _costs(desk)),
-        _section("Adjustments and remarks", _adjustments(desk)),
-        _section("Decisions of people", _decisions(desk)),
-        _section("Open questions", _open(desk, now)),
+        section(COURSE, course(desk, now)),
+        section("What the simulator had predicted", foreseen(desk, now, prediction)),
+        section("What the agent changed", _figures(desk, now)),
+        section("How near each ruling was to its limit", _rulings(desk)),
+        section("Incidents", _incidents(desk)),
+        section("Costs", _costs(desk, now)),
+        section("Adjustments and remarks", _adjustments(desk)),
+        section("Decisions of people", _decisions(desk)),
+        section("Open questions", _open(desk, now)),
     ]
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
 
 
-def _section(title: str, lines: Sequence[str]) -> list[str]:
-    return [f"## {title}", "", *lines, ""]
-
-
-def _table(head: Row, rows: Sequence[Row], empty: str) -> list[str]:
-    if not rows:
-        return [empty]
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(_cell(c) for c in line) + " |" for line in lines]
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+def _figures(desk: Desk, now: datetime) -> list[str]:
+    """The comparison with control, in words; as it stood at the end, where there was one."""
+    done = next((e.at for e in reversed(desk.events()) if isinstance(e, Completed)), now)
+    found = report(desk.scene(done))
+    return [found.headline, "", *(f"- {row.sentence}" for row in found.metrics)]
 
 
 def _head(desk: Desk, now: datetime) -> list[str]:
     rollout, playbook = desk.rollout, desk.playbook
     began = rollout.started_at or now
     done = next((e.at for e in reversed(desk.events()) if isinstance(e, Completed)), None)
-    length = _span((done or now) - began)
+    length = span((done or now) - began)
     top = max((stay.share for stay in rollout.stays), default=0.0)
     phase = str(rollout.phase).replace("_", " ")
     outcome = f"complete after {length}" if done else f"{phase}, {length} after its start"
@@ -73,15 +77,15 @@ def _head(desk: Desk, now: datetime) -> list[str]:
     return [
         f"# Retrospective: {playbook.title or playbook.name}",
         "",
-        f"**{outcome[0].upper()}{outcome[1:]}** (planned: {_span(planned)}). The agent has answered "
+        f"**{outcome[0].upper()}{outcome[1:]}** (planned: {span(planned)}). The agent has answered "
         f"{counts.requests:,} live requests, error rate {rate}; the highest share was {top:g}%. "
         f"{_incident_count(len(rollout.incidents), back)}.",
         "",
         f"- Rollout `{rollout.id}`, plan `{playbook.name}`, hash `{rollout.playbook_hash[:12]}`",
         f"- Agents: {', '.join(rollout.agents)}; candidate version: "
         f"{rollout.candidate_version or 'not reported'}",
-        f"- Began {_at(began)}, {_by(desk)}",
-        f"- Written {_at(now)} from {len(desk.records)} events of the log",
+        f"- Began {moment(began)}, {_by(desk)}",
+        f"- Written {moment(now)} from {len(desk.records)} events of the log",
         "",
     ]
 
@@ -99,53 +103,48 @@ def _by(desk: Desk) -> str:
     return f"by {started.by}" + (f": {started.reason}" if started.reason else "")
 
 
-def _course(desk: Desk, now: datetime) -> list[str]:
-    """Every step of the plan: when it should have begun, when it did, how long it took."""
-    stays, began = desk.rollout.stays, desk.rollout.started_at or now
-    rows: list[Row] = []
-    due = began
-    for phase in desk.playbook.phases:
-        for index, step in enumerate(phase.steps):
-            spans = list(_stays(stays, phase.name, index, now))
-            entered = _at(spans[0][0]) if spans else "not reached"
-            spent = sum((end - start for start, end in spans), timedelta())
-            more = spent - step.pace
-            against = (
-                "" if not spans else ("as planned" if abs(more) < step.pace / 10 else _signed(more))
-            )
-            rows.append(
-                (
-                    f"{phase.name} {step.share:g}%",
-                    _at(due),
-                    entered,
-                    _span(step.pace),
-                    _span(spent) if spans else "",
-                    against,
-                )
-            )
-            due += step.pace
-    head = ("step", "planned begin", "real begin", "planned time", "time in step", "difference")
-    return _table(head, rows, "The plan has no steps.")
-
-
-def _stays(
-    stays: Sequence[Stay], phase: str, step: int, now: datetime
-) -> Iterator[tuple[datetime, datetime]]:
-    for number, stay in enumerate(stays):
-        if (stay.phase, stay.step) == (phase, step):
-            yield stay.at, stays[number + 1].at if number + 1 < len(stays) else now
-
-
 def _rulings(desk: Desk) -> list[str]:
-    """The gates' last word at each step that was left, with the numbers that they saw."""
+    """The gates' last word at each step that was left, and how near it was to its limit."""
     rows: list[Row] = []
-    place = ""
+    place, step = "", None
     for event in desk.events():
         if isinstance(event, StepEntered | Completed):
-            rows += [(place, r.name, r.verdict, r.reason) for r in event.rulings if place]
+            looked = [r for r in event.rulings if place and r.name != "hold"]
+            rows += [(place if not i else "", *_near(r, desk, step)) for i, r in enumerate(looked)]
         if isinstance(event, StepEntered):
             place = f"{event.phase} {event.share:g}%"
-    return _table(("step", "gate", "ruling", "on what"), rows, "No step has been left yet.")
+            step = desk.playbook.phase(event.phase).steps[event.step]
+    head = ("step", "gate", "ruling", "measured", "limit", "used of the limit", "at most")
+    found = table(head, rows, "No step has been left yet.")
+    return [*found, "", NEAR] if rows else found
+
+
+NEAR: Final = (
+    "Used of the limit: 100% is the limit, below 0% is better than control. At most: what the interval "
+    "could not exclude; it holds both ways and at every look, so it is wider than what a gate, which "
+    "looks one way, has to prove."
+)
+
+
+def _near(ruling: Ruling, desk: Desk, step: Step | None) -> Row:
+    near, name = nearness(ruling, desk.playbook, step), _named(ruling.name, desk)
+    if near is None:
+        return (name, ruling.verdict, ruling.reason, "", "", "")
+    most = "" if near.at_most is None else f"{near.at_most:.0%}"
+    return (name, ruling.verdict, near.measured, near.limit, bar(near.used), most)
+
+
+COMPARED: Final = {"no_degradation": "not worse", "stable": "stable", "unchanged": "unchanged"}
+
+
+def _named(name: str, desk: Desk) -> str:
+    """A ruling's name as people say it: `Order completion rate: not worse`."""
+    kind, _, metric = name.partition(":")
+    words = COMPARED.get(kind, kind.replace("_", " "))
+    if not metric:
+        return words
+    plan = desk.playbook.metrics.get(metric)
+    return f"{(plan and plan.title) or metric.replace('_', ' ')}: {words}"
 
 
 def _incidents(desk: Desk) -> list[str]:
@@ -155,26 +154,44 @@ def _incidents(desk: Desk) -> list[str]:
         (
             incident.id,
             f"{incident.trigger}, {incident.action.replace('_', ' ')}",
-            _at(incident.opened_at),
+            moment(incident.opened_at),
             _detect(opened[incident.id]),
             _safe(incident, events),
-            _at(incident.closed_at) if incident.closed_at else "**open**",
+            _against(incident, desk),
+            moment(incident.closed_at) if incident.closed_at else "**open**",
             incident.cause or incident.ruling.reason,
         )
         for incident in desk.rollout.incidents
     ]
-    head = ("incident", "what", "opened", "time to detect", "time to safe", "closed", "cause")
+    head = (
+        "incident",
+        "what",
+        "opened",
+        "time to detect",
+        "time to safe",
+        "against the limit",
+        "closed",
+        "cause",
+    )
     note = (
         "Time to detect: from when the trigger's condition became true (or the last look at which it was "
         "not) to the decision. Time to safe: from the decision until the flags were read back at every "
         "gateway, or the traffic was halved."
     )
-    table = _table(head, rows, "There was no incident.")
-    return [*table, "", note] if rows else table
+    found = table(head, rows, "There was no incident.")
+    return [*found, "", note] if rows else found
+
+
+def _against(incident: Incident, desk: Desk) -> str:
+    near = nearness(incident.ruling, desk.playbook)
+    if near is None:
+        return ""
+    times = f", {near.used:.1f}x" if math.isfinite(near.used) else ""
+    return f"{near.measured} of {near.limit}{times}"
 
 
 def _detect(opened: IncidentOpened) -> str:
-    return _span(opened.at - opened.quiet_until) if opened.quiet_until else "not known"
+    return span(opened.at - opened.quiet_until) if opened.quiet_until else "not known"
 
 
 def _safe(incident: Incident, events: Sequence[AnyEvent]) -> str:
@@ -184,53 +201,54 @@ def _safe(incident: Incident, events: Sequence[AnyEvent]) -> str:
         if isinstance(event, Halved) or getattr(event, "step", "") == "disable":
             if hasattr(event, "error"):
                 continue
-            return _span(event.at - incident.opened_at)
+            return span(event.at - incident.opened_at)
     return "traffic stayed" if incident.action in ("pause", "review") else "not verified"
 
 
-def _costs(desk: Desk) -> list[str]:
-    rollout, cost = desk.rollout, desk.playbook.cost
-    epochs = range(rollout.epoch + 1)
-    rows: list[Row] = []
-    modes: tuple[Mode, ...] = (LIVE, SHADOW)
-    for mode in modes:
-        counts = desk.book.counts(epochs, CANDIDATE, mode)
-        if counts.requests:
-            each = counts.cost / counts.priced if counts.priced else None
-            rows.append(
-                (
-                    mode,
-                    f"{counts.requests:,}",
-                    f"{counts.priced:,}",
-                    f"${counts.cost:,.2f}" if counts.priced else "not known",
-                    f"${1000 * each:,.3f}" if each is not None else "not known",
-                    f"{each / rollout.projected_cost:.2f}x"
-                    if each is not None and rollout.projected_cost
-                    else "",
-                )
-            )
-    head = ("requests", "number", "priced", "spent", "for 1,000", "against projection")
-    projected = (
-        f"${1000 * rollout.projected_cost:,.3f} for 1,000 requests"
-        if rollout.projected_cost
-        else "none was made"
-    )
-    budget = f"${cost.budget_per_1000:,.2f} for 1,000 requests" if cost.budget_per_1000 else "none"
+def _costs(desk: Desk, now: datetime) -> list[str]:
+    """What the agent cost, in shadow and in each step, against projection and budget."""
+    epochs = range(desk.rollout.epoch + 1)
+    rows = [_cost_row(desk, leg.name, leg.epochs, leg.mode) for leg in legs(desk, now) if leg.spans]
+    modes: tuple[Mode, ...] = (SHADOW, LIVE)
+    rows += [_cost_row(desk, f"**all {mode}**", epochs, mode) for mode in modes]
+    rows = [row for row in rows if row[1] != "0"]
+    projected, budget = desk.rollout.projected_cost, desk.playbook.cost.budget_per_1000
+    said = f"{usd(1000 * projected)} for 1,000 requests" if projected else "none was made"
+    allowed = f"{usd(budget)} for 1,000 requests" if budget else "none"
+    head = ("step", "requests", "priced", "spent", "for 1,000", "of projection", "of budget")
     return [
-        *_table(head, rows, "The agent has answered no request."),
+        *table(head, rows, "The agent has answered no request."),
         "",
-        f"Projection: {projected}. Budget: {budget}.",
+        f"Projection: {said}. Budget: {allowed}.",
     ]
+
+
+def _cost_row(desk: Desk, name: str, epochs: Iterable[int], mode: Mode) -> tuple[str, ...]:
+    counts = desk.book.counts(epochs, CANDIDATE, mode)
+    seen = (name, f"{counts.requests:,}", f"{counts.priced:,}")
+    if not counts.priced:
+        return (*seen, "not known", "not known", "", "")
+    each = counts.cost / counts.priced
+    projected, budget = desk.rollout.projected_cost, desk.playbook.cost.budget_per_1000
+    return (
+        *seen,
+        usd(counts.cost),
+        usd(1000 * each),
+        f"{each / projected:.2f}x" if projected else "",
+        bar(1000 * each / budget) if budget else "",
+    )
 
 
 def _adjustments(desk: Desk) -> list[str]:
     rows: list[Row] = []
     for event in desk.events():
         if isinstance(event, CandidateChanged):
-            rows.append((_at(event.at), event.by, f"candidate version {event.version}", event.note))
+            rows.append(
+                (moment(event.at), event.by, f"candidate version {event.version}", event.note)
+            )
         elif isinstance(event, Noted):
-            rows.append((_at(event.at), event.by, "remark", event.note))
-    return _table(("when", "who", "what", "detail"), rows, "None was recorded.")
+            rows.append((moment(event.at), event.by, "remark", event.note))
+    return table(("when", "who", "what", "detail"), rows, "None was recorded.")
 
 
 def _decisions(desk: Desk) -> list[str]:
@@ -238,7 +256,7 @@ def _decisions(desk: Desk) -> list[str]:
     words = {"StepEntered": "went on", "Completed": "went to the end", "RolledBack": "rolled back"}
     rows: list[Row] = [
         (
-            _at(event.at),
+            moment(event.at),
             event.by,
             words.get(type(event).__name__, type(event).__name__.lower()),
             event.reason + _alone(event),
@@ -246,7 +264,7 @@ def _decisions(desk: Desk) -> list[str]:
         for event in desk.events()
         if isinstance(event, kinds) and event.by != "molt"
     ]
-    return _table(("when", "who", "what", "why"), rows, "Molt decided everything by itself.")
+    return table(("when", "who", "what", "why"), rows, "Molt decided everything by itself.")
 
 
 def _alone(event: AnyEvent) -> str:
@@ -263,13 +281,14 @@ def _open(desk: Desk, now: datetime) -> list[str]:
     for event in desk.events():
         if isinstance(event, RolloutStarted) and event.waived:
             items = ", ".join(event.waived)
-            lines.append(f"Begun without {items}: {event.reason}. Is that settled by now?")
+            why = event.reason.partition("; waived:")[0]
+            lines.append(f"Begun without {items} ({why}): is that settled by now?")
         if isinstance(event, QuestionAsked):
             lines.append(
-                f"{_at(event.at)}, {event.reason}: was the limit, the traffic or the agent wrong?"
+                f"{moment(event.at)}, {event.reason}: was the limit, the traffic or the agent wrong?"
             )
         if isinstance(event, Approved) and not event.four_eyes:
-            lines.append(f"{_at(event.at)}: {event.by} approved alone.")
+            lines.append(f"{moment(event.at)}: {event.by} approved alone.")
     alarms = [e for e in desk.events() if isinstance(e, AlarmRaised)]
     lines += [f"Alarm {name} is on: {text}" for name, text in rollout.alarms.items()]
     if alarms and not rollout.alarms:
@@ -282,24 +301,3 @@ def _open(desk: Desk, now: datetime) -> list[str]:
             due = f", due {row['due']}" if row["due"] else ""
             lines.append(f"To do: {row['task']} ({owner}{due}{late}).")
     return [f"- {line}" for line in lines] or ["None."]
-
-
-def _at(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-def _signed(length: timedelta) -> str:
-    return f"{'+' if length > timedelta() else '-'}{_span(abs(length))}"
-
-
-def _span(length: timedelta) -> str:
-    """A length of time in its two largest units."""
-    seconds = length.total_seconds()
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, hours = int(seconds // 60), int(seconds // 3600)
-    if hours >= 48:
-        return f"{hours // 24} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min {int(seconds % 60)} s" if minutes else f"{int(seconds)} s"

@@ -1,9 +1,10 @@
 """After the rollout: the retrospective, and the tasks with their owners and signatures."""
 
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+import msgspec
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import Field
 
@@ -12,8 +13,11 @@ from molt.apps.api.models import Body
 from molt.apps.api.rollouts import controller_of
 from molt.apps.retro import as_html
 from molt.control.retro import retrospective
+from molt.control.retro_course import legs
 from molt.core import tasks
+from molt.core.errors import OperatorError
 from molt.core.events import AnyEvent
+from molt.core.prediction import Prediction
 from molt.core.scene import Scene
 
 router = APIRouter(prefix="/api/v1", tags=["after"])
@@ -75,16 +79,42 @@ async def sign(
     return _listed(request, rollout)
 
 
+class Compared(Body):
+    """What the retrospective is to be held against."""
+
+    plan: dict[str, Any] = Field(description="What `molt plan --save` or `--json` wrote.")
+
+
+Format = Annotated[
+    Literal["markdown", "html"], Query(alias="format", description="Text, or a page of its own.")
+]
+
+
 @router.get("/rollouts/{rollout}/retro", response_class=PlainTextResponse)
-async def retro(
-    rollout: str,
-    request: Request,
-    _: Viewer,
-    format: Literal["markdown", "html"] = "markdown",  # noqa: A002 - the public name
-) -> Response:
+async def retro(rollout: str, request: Request, _: Viewer, form: Format = "markdown") -> Response:
     """The retrospective, written from the log."""
+    return _written(request, rollout, form, None)
+
+
+@router.post("/rollouts/{rollout}/retro", response_class=PlainTextResponse)
+async def retro_compared(
+    rollout: str, body: Compared, request: Request, _: Viewer, form: Format = "markdown"
+) -> Response:
+    """The retrospective, with what `molt plan` had foreseen beside what happened; keeps nothing."""
+    try:
+        prediction = msgspec.convert(body.plan, Prediction)
+    except msgspec.ValidationError as error:
+        raise OperatorError(
+            f"plan: {error}; expected what `molt plan --save FILE` or `molt plan --json` writes"
+        ) from None
+    return _written(request, rollout, form, prediction)
+
+
+def _written(request: Request, rollout: str, form: str, prediction: Prediction | None) -> Response:
     controller = controller_of(request)
-    text = retrospective(controller.desk(rollout), controller.clock.now())
-    if format == "html":
-        return HTMLResponse(as_html(text))
+    desk, now = controller.desk(rollout), controller.clock.now()
+    text = retrospective(desk, now, prediction)
+    if form == "html":
+        opened = [incident.opened_at for incident in desk.rollout.incidents]
+        return HTMLResponse(as_html(text, legs(desk, now), opened))
     return PlainTextResponse(text, media_type="text/markdown")

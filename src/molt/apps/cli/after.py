@@ -8,6 +8,7 @@ import typer
 from molt.apps.cli.client import at, connect, pick
 from molt.apps.cli.options import Json, Reason, Rollout, Token, Url
 from molt.apps.cli.show import moment, print_json, print_table, printable
+from molt.core.errors import OperatorError
 
 
 def register(app: typer.Typer) -> None:
@@ -26,19 +27,40 @@ def retro(
         Path | None,
         typer.Option("--out", "-o", help="Write it there; `.html` makes a page of its own."),
     ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="Hold it against this prediction, which `molt plan --save` wrote.",
+        ),
+    ] = None,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Write the retrospective of a rollout from its log."""
-    from molt.apps.retro import as_html
-
+    form = "html" if out and out.suffix in (".html", ".htm") else "markdown"
+    body = {"plan": _prediction(plan)} if plan else None
     with connect(url, token) as api:
-        text = api.text(at("rollouts", pick(api, rollout), "retro"))
+        text = api.text(at("rollouts", pick(api, rollout), "retro"), body, format=form)
     if out is None:
         typer.echo(text, nl=False)
         return
-    out.write_text(as_html(text) if out.suffix == ".html" else text, encoding="utf-8")
+    out.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {out}", err=True)
+
+
+def _prediction(path: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise OperatorError(f"{path} is not what `molt plan --save FILE` writes: a JSON object")
+    return found
 
 
 Number = Annotated[int, typer.Argument(help="The task's number in the list.")]

@@ -51,9 +51,10 @@ class Api:
         """The JSON answer to a GET; query values of None are left out."""
         return self._json(self._send("GET", path, params=_given(query)))
 
-    def text(self, path: str) -> str:
-        """The text answer to a GET."""
-        return self._checked(self._send("GET", path)).text
+    def text(self, path: str, body: Any = None, **query: Any) -> str:
+        """The text answer to a GET, or to a POST where there is a body."""
+        method = "GET" if body is None else "POST"
+        return self._checked(self._send(method, path, params=_given(query), json=body)).text
 
     def post(self, path: str, body: Any) -> Any:
         """The JSON answer to a POST; fields of None are left out of a mapping."""

@@ -8,7 +8,6 @@ the production controller.
 import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -18,62 +17,15 @@ from molt.apps.simulate.course import Course
 from molt.apps.simulate.parallel import Done, run_seeds
 from molt.apps.simulate.processes import Process, processes_of
 from molt.apps.simulate.scenario import Effect, Scenario
-from molt.core.events import Completed, RulingsChanged, StepEntered
+from molt.core.events import StepEntered
+from molt.core.gate_times import hours_to_pass
 from molt.core.playbook import NoDegradationGate, PhasePlan, Playbook, Step
+from molt.core.prediction import GateTime, Prediction, StepPlan
 from molt.core.stats import power
 from molt.core.stats.wilson import wilson
 
 BAD: Final = 0.8
 """The bad agent of the plan completes four orders where control completes five."""
-
-
-class GateTime(msgspec.Struct, frozen=True):
-    """Hours from the start of a step until a gate passed for good; None where it mostly did not."""
-
-    gate: str
-    median: float | None
-    ninety: float | None
-
-
-class StepPlan(msgspec.Struct, frozen=True):
-    """One step: who will be seen, what can be proven, how long its gates take.
-
-    `smallest_harm` is relative, per metric, with 80% power by the end of the step's planned
-    length; `margin` is what the gate asks for. `reached` is the share of healthy runs that got here.
-    """
-
-    phase: str
-    share: float
-    planned_hours: float
-    users: float
-    users_a_day: float
-    requests: float
-    margin: float | None
-    smallest_harm: dict[str, float]
-    gates: list[GateTime]
-    reached: float
-
-
-class Prediction(msgspec.Struct, frozen=True):
-    """A whole plan as it is foreseen; what `molt plan --save` keeps."""
-
-    playbook: str
-    playbook_hash: str
-    made_at: datetime
-    traffic: float
-    users: int
-    seeds: int
-    steps: list[StepPlan]
-    promoted: float
-    sent_back: float
-    sent_back_interval: list[float]
-    duration_days: list[float | None]
-    spent: list[float]
-    bad_stopped: float
-    bad_hours: list[float | None]
-    bad_failed_orders: list[float]
-    bad_spent: list[float]
-    advice: list[str]
 
 
 def predict(
@@ -203,38 +155,11 @@ def _gate_times(
     """From the log of each run: when each gate's last change to `pass` came in this step."""
     hours: dict[str, list[float]] = {}
     for course in courses:
-        for name, taken in _passed(course, phase.name, step.share).items():
+        for name, taken in hours_to_pass(course.events, phase.name, step.share).items():
             hours.setdefault(name, []).append(taken)
     return [
         GateTime(name, *(_quantile(taken, q) for q in (0.5, 0.9))) for name, taken in hours.items()
     ]
-
-
-def _passed(course: Course, phase: str, share: float) -> dict[str, float]:
-    """Hours until each ruling passed for good in the first visit of a step; inf if it did not."""
-    marks = [e for e in course.events if isinstance(e, StepEntered | RulingsChanged | Completed)]
-    entered: datetime | None = None
-    found: dict[str, float] = {}
-    for event, after in pairwise([*marks, None]):
-        if event is None:
-            break
-        if isinstance(event, StepEntered):
-            if entered is not None:
-                break
-            if (event.phase, event.share) == (phase, share):
-                entered = event.at
-        if entered is None or not isinstance(event, RulingsChanged):
-            continue
-        taken = (event.at - entered).total_seconds() / 3600
-        for ruling in event.rulings:
-            if ruling.verdict != "pass":
-                found[ruling.name] = math.inf
-            elif not math.isfinite(found.get(ruling.name, math.inf)):
-                found[ruling.name] = taken
-        if isinstance(after, StepEntered | Completed):
-            left = (after.at - entered).total_seconds() / 3600
-            found = {name: left if math.isinf(t) else t for name, t in found.items()}
-    return found
 
 
 def _advice(playbook: Playbook, scenario: Scenario, steps: Sequence[StepPlan]) -> list[str]:

@@ -11,7 +11,7 @@ from molt.apps.cli.options import Json
 from molt.apps.cli.show import print_json, print_table
 
 if TYPE_CHECKING:
-    from molt.apps.simulate.planner import Prediction
+    from molt.core.prediction import Prediction
 
 
 def register(app: typer.Typer) -> None:
