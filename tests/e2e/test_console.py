@@ -265,6 +265,33 @@ def test_a_thousand_requests_a_second_are_sampled_and_the_page_stays_quick(
         assert "q=%2F19%2F7" in page.url
 
 
+def test_another_plan_is_held_against_the_recorded_evidence_and_then_stands_beside_now(
+    chrome: Browser, clean: Molt
+) -> None:
+    molt = clean
+    first = load_playbook("wf-11-demo").as_data()["triggers"]
+    never = [t | {"above": 0.99} for t in first if t["kind"] == "error_rate"]
+    with signed_in(chrome, molt, "pia", "approver") as pia:
+        molt.begin(quick(50), "recorded")
+        for number in range(4):
+            molt.ask("Show me your beers", user=f"u{number}")
+        until(lambda: len(molt.state("recorded")["arms"]) == 2, what="evidence has come")
+        molt.post("/rollouts/recorded/rollback", reason="enough seen")
+        page = pia.open("playbook?rollout=recorded")
+        other = quick(50, triggers=never, name="bolder")
+        page.get_by_label("Playbook (YAML)").fill(json.dumps(other.as_data()))
+        page.get_by_role("button", name="What if").click()
+        expect(page.get_by_role("heading", name="What if: bolder")).to_be_visible()
+        row = page.locator("tbody tr").first
+        expect(row).to_contain_text("progressive 50%", timeout=PATIENCE)
+        expect(row.locator("td").first).to_contain_text("RolledBack")
+        expect(page.get_by_role("status").first).to_contain_text("never have taken traffic back")
+        page.get_by_role("link", name="Playbook of recorded").click()
+        page.get_by_label("Playbook (YAML)").fill("name: [")
+        page.get_by_role("button", name="What if").click()
+        expect(page.get_by_role("alert").first).to_be_visible()
+
+
 def test_a_page_without_control_says_that_it_is_old(
     chrome: Browser, clean: Molt, tmp_path: Path, bar: dict[str, Process]
 ) -> None:

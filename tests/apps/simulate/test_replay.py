@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from molt.apps.cli.app import app
 from molt.apps.simulate.course import Course
 from molt.apps.simulate.run import ROLLOUT, run
 from molt.control.again import replay, what_if
+from molt.control.course import POINTS, course
 
 STORIES: dict[str, dict[str, Any]] = {
     "healthy": {},
@@ -79,3 +81,15 @@ def test_the_command_replays_what_a_data_directory_holds(tmp_path: Path) -> None
     assert not any(
         s["stopped_at"] and "error" in s["rule"] for s in json.loads(told.stdout)["stays"]
     )
+
+
+def test_the_metrics_are_told_over_time_and_their_intervals_close_in(tmp_path: Path) -> None:
+    played_course, journal = played(tmp_path, "healthy")
+    points = course(played_course.records, journal.frames(ROLLOUT))
+    orders = [p for p in points if p.metric == "orders"]
+    assert [p.at for p in orders] == sorted(p.at for p in orders)
+    assert 10 < len(orders) <= 2 * POINTS + 1
+    finite = [p for p in orders if math.isfinite(p.low)]
+    assert finite[-1].high - finite[-1].low < finite[0].high - finite[0].low
+    assert finite[-1].low < 0 < finite[-1].high
+    assert course(played_course.records, journal.frames(ROLLOUT), agent="nobody") == []

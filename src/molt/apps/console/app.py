@@ -11,9 +11,11 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from molt.apps.api.app import molt_error
 from molt.apps.console import assets
+from molt.apps.console.background import Replays
 from molt.apps.console.headers import SecurityHeaders
 from molt.apps.console.pages import ROUTERS
 from molt.apps.console.render import render
+from molt.apps.console.what_if import Questions
 from molt.core.errors import MoltError
 
 TITLES = {
@@ -28,6 +30,8 @@ TITLES = {
 
 def add_console(app: FastAPI) -> None:
     """Serve the console at `/console`; `/` leads there."""
+    replays = Replays(app.state.audit_dir.parent)
+    app.state.replays, app.state.questions = replays, Questions(replays)
     app.include_router(assets.router)
     for router in ROUTERS:
         app.include_router(router, prefix="/console", include_in_schema=False)

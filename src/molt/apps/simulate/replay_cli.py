@@ -11,8 +11,12 @@ from molt.apps.cli.show import print_json, print_table
 from molt.core.errors import OperatorError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from molt.adapters.journal import FileJournal
     from molt.adapters.sql.store import SqlStore
     from molt.core.events import Recorded
+    from molt.ports import Frame
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +44,12 @@ def replay(
             help="Which column is what: time, requests, error_rate, errors, slow_rate, slow.",
         ),
     ] = None,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Each A/B metric with its interval, over time.")
+    ] = False,
+    agent: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="With --metrics: of this agent type only.")
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option("--dir", metavar="DIR", help="Molt's data directory.")
     ] = None,
@@ -48,7 +58,8 @@ def replay(
     """Decide again on what was recorded: the same plan must decide the same.
 
     With `--playbook`, say what another plan would have decided on the same evidence, and when. With
-    `--series`, say when the triggers of a plan would have fired on a recorded series.
+    `--metrics`, tell the A/B metrics as they stood over time. With `--series`, say when the triggers
+    of a plan would have fired on a recorded series.
     """
     if series is not None:
         from molt.apps.simulate.series import replay_series
@@ -59,17 +70,25 @@ def replay(
         else:
             _show_series(found)
         return
-    _replay_rollout(rollout, playbook, folder, as_json)
+    name, records, journal = _recorded(rollout, folder)
+    if metrics:
+        _tell_metrics(name, records, journal.frames(name), agent, as_json)
+    elif playbook is not None:
+        from molt.adapters.playbooks import load_playbook
+        from molt.control.again import what_if
+
+        _tell_what_if(what_if(records, journal.frames(name), load_playbook(playbook)), as_json)
+    else:
+        _replay_rollout(name, records, journal.frames(name), as_json)
 
 
-def _replay_rollout(
-    rollout: str | None, playbook: str | None, folder: Path | None, as_json: bool
-) -> None:
+def _recorded(
+    rollout: str | None, folder: Path | None
+) -> "tuple[str, list[Recorded], FileJournal]":
+    """The rollout's log and its journal. Raises `OperatorError` where either is missing."""
     from molt.adapters.journal import FileJournal
-    from molt.adapters.playbooks import load_playbook
     from molt.apps.cli.configured import data_dir
     from molt.apps.cli.data_dir import with_store
-    from molt.control import again
 
     where = folder or data_dir()
 
@@ -86,12 +105,15 @@ def _replay_rollout(
         raise OperatorError(
             f"{journal.path(name)}: not found; the rollout's evidence was not recorded"
         )
-    if playbook is not None:
-        _tell_what_if(
-            again.what_if(records, journal.frames(name), load_playbook(playbook)), as_json
-        )
-        return
-    found = again.replay(records, journal.frames(name))
+    return name, records, journal
+
+
+def _replay_rollout(
+    name: str, records: "list[Recorded]", frames: "Iterable[Frame]", as_json: bool
+) -> None:
+    from molt.control import again
+
+    found = again.replay(records, frames)
     if as_json:
         print_json(
             {
@@ -118,6 +140,30 @@ def _replay_rollout(
 
 def _kinds(events: tuple[Any, ...]) -> str:
     return ", ".join(type(e).__name__ for e in events) or "nothing"
+
+
+def _tell_metrics(
+    name: str,
+    records: "list[Recorded]",
+    frames: "Iterable[Frame]",
+    agent: str | None,
+    as_json: bool,
+) -> None:
+    from molt.control.course import course
+
+    points = course(records, frames, agent)
+    if as_json:
+        print_json({"rollout": name, "agent": agent, "metrics": [p._asdict() for p in points]})
+        return
+    if not points:
+        typer.echo("No metric could be compared: that needs both arms, and outcomes of users")
+        return
+    rows = [
+        (f"{p.at:%Y-%m-%d %H:%M:%S}", p.title, p.step, p.control, p.candidate, p.low, p.high)
+        for p in points
+    ]
+    columns = ("at", "metric", "step", "control", "candidate", "difference from", "to")
+    print_table(columns, rows)
 
 
 def _tell_what_if(stays: Any, as_json: bool) -> None:

@@ -4,7 +4,8 @@ import difflib
 from io import StringIO
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Form, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
 from ruamel.yaml import YAML
 
 from molt.adapters.playbooks import parse_playbook, shipped
@@ -12,6 +13,7 @@ from molt.apps.api.auth import Operator, Viewer
 from molt.apps.console.pages.choosing import chosen, desks
 from molt.apps.console.pages.commands import Reason, carry_out
 from molt.apps.console.render import render
+from molt.apps.console.what_if import Questions, decisions
 from molt.control.desk import Desk
 from molt.core import commands
 from molt.core.errors import OperatorError
@@ -73,6 +75,44 @@ async def propose(
         lambda scene: commands.note(scene, caller.name, note, None),
         done="proposed",
         back="/console/playbook",
+    )
+
+
+@router.post("/playbook/{rollout}/what-if")
+async def ask_what_if(rollout: str, request: Request, caller: Viewer, text: Text) -> Response:
+    """Begin to hold a text against the rollout's recorded evidence; its page shows the answer."""
+    desk = chosen(request, rollout)
+    assert desk is not None
+    try:
+        plan = parse_playbook(text, "text")
+    except OperatorError:
+        return _show(request, caller, desk, text, checked=True)
+    if not request.app.state.replays.recorded(desk.id):
+        raise OperatorError("No evidence of this rollout has been recorded yet; look again later")
+    questions: Questions = request.app.state.questions
+    question = questions.ask(desk, plan, text)
+    return RedirectResponse(f"/console/playbook/{desk.id}/what-if/{question.key}", 303)
+
+
+@router.get("/playbook/{rollout}/what-if/{key}")
+async def what_if_page(rollout: str, key: str, request: Request, caller: Viewer) -> Response:
+    """What the log says was decided, and beside it what the other plan would have."""
+    questions: Questions = request.app.state.questions
+    desk, question = chosen(request, rollout), questions.get(key)
+    if desk is None or question is None or question.rollout != desk.id:
+        raise HTTPException(404, "This answer is not kept any more; ask again on the playbook page")
+    rows = decisions(desk, question.stays) if question.stays is not None else []
+    part = request.headers.get("hx-request")
+    return render(
+        request,
+        "_what_if.html" if part else "what_if.html",
+        caller,
+        page="playbook",
+        rollout=desk.id,
+        running=desk.playbook,
+        question=question,
+        rows=rows,
+        stopped=next((row for row in rows if row["stopped_at"]), None),
     )
 
 

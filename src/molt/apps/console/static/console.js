@@ -69,5 +69,8 @@ function watchLive(element) {
 }
 
 localTimes();
+// On a narrow screen the menu scrolls: the page that is open is to be seen in it.
+const menu = document.querySelector(".top nav"), open = menu?.querySelector("[aria-current]");
+if (open) menu.scrollLeft = open.offsetLeft - menu.offsetLeft - (menu.clientWidth - open.offsetWidth) / 2;
 document.querySelectorAll("[data-live]").forEach(watchLive);
 document.addEventListener("htmx:after:swap", () => localTimes());

@@ -1,0 +1,83 @@
+"""A/B metrics as they stood over time, told again from a rollout's recorded evidence."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from molt.control.analytics import HARM_TAU
+from molt.control.desk import Desk
+from molt.core.comparisons import strata
+from molt.core.events import Recorded
+from molt.core.rollout import WATCHED, Rollout
+from molt.core.scene import Scene
+from molt.core.stats import evalue, ratio
+from molt.ports import Frame
+
+POINTS: Final = 120
+"""At least as many times are told of a long rollout, at most twice as many."""
+FINEST: Final = timedelta(seconds=5)
+
+
+class Point(NamedTuple):
+    """A metric at one time: candidate minus control over all steps so far, with its interval.
+
+    Intervals hold at every look (95%): they may be read at any time, and all together.
+    """
+
+    at: datetime
+    metric: str
+    title: str
+    better: str
+    step: str
+    candidate: float
+    control: float
+    difference: float
+    low: float
+    high: float
+    candidate_n: float
+    control_n: float
+
+
+def course(
+    records: Sequence[Recorded], frames: Iterable[Frame], agent: str | None = None
+) -> list[Point]:
+    """Every metric at times of about the same distance, in order; of one agent type if given."""
+    desk = Desk(Rollout(playbook=str(getattr(records[0].event, "playbook", ""))), [])
+    times: list[list[Point]] = []
+    every, due, place = FINEST, None, 0
+    last: datetime | None = None
+    for frame in frames:
+        while place < len(records) and records[place].seq <= frame.version:
+            desk.apply([records[place]])
+            place += 1
+        desk.take(frame.portion)
+        desk.book.forget(frame.at)
+        last = frame.at
+        if desk.rollout.phase not in WATCHED or (due is not None and frame.at < due):
+            continue
+        times.append(_now(desk.scene(frame.at), agent))
+        due, last = frame.at + every, None
+        if len(times) > 2 * POINTS:
+            times, every = times[::2], 2 * every
+    if last is not None and desk.rollout.phase in WATCHED:
+        times.append(_now(desk.scene(last), agent))
+    return [point for points in times for point in points]
+
+
+def _now(scene: Scene, agent: str | None) -> list[Point]:
+    """All metrics that can be told now."""
+    points: list[Point] = []
+    stay = scene.rollout.stays[-1] if scene.rollout.stays else None
+    step = f"{stay.phase} {stay.share:g}%" if stay else ""
+    for name, metric in scene.playbook.metrics.items():
+        d = ratio.difference(strata(scene, metric, agent=agent), binary=metric.binary)
+        if d is None or not d.control:
+            continue
+        low, high = evalue.interval(d.estimate, d.variance, HARM_TAU * abs(d.control))
+        points.append(
+            Point(
+                scene.now, name, metric.title or name, metric.better, step,
+                d.candidate, d.control, d.estimate, low, high, d.candidate_n, d.control_n,
+            )
+        )  # fmt: skip
+    return points
