@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from benchmarks.reach import Found, Run, reached
 from benchmarks.rules import climbs, costs, one_decision, slots, steady
 
 from molt.adapters.playbooks import load_playbook
@@ -26,7 +27,6 @@ from molt.core.stats.wilson import wilson
 ROOT: Final = Path(__file__).parent.parent
 KEPT: Final = ROOT / "build" / "bench-decisions.jsonl"
 
-Run = dict[str, Any]
 Key = tuple[str, str, int]
 
 
@@ -92,6 +92,12 @@ ROLLOUTS: Final = {
         )
         for harm in (5, 10, 20)
     },
+    **{
+        f"-{harm}% on the only metric, 50,000 users": climbs.World(
+            50_000, attempts=2.0, lift=-harm / 100, metrics=1
+        )
+        for harm in (5, 10, 20)
+    },
     "-5% on all five, 50,000 users": climbs.World(
         50_000, attempts=2.0, lift=-0.05, every_metric=True
     ),
@@ -143,13 +149,16 @@ GROUPS: Final = {
 # --- running
 
 
-def _code() -> str:
-    """A fingerprint of the code that decides, and of what generates."""
+def _code(group: str) -> str:
+    """A fingerprint of the code that a group's runs come from: what decides and what generates."""
+    code = ["src/molt/core/stats", "src/molt/core/triggers.py", "benchmarks/rules"]
+    if group == "scenarios":
+        code = ["src/molt/core", "src/molt/control", "src/molt/apps/simulate", "src/molt/playbooks"]
     digest = hashlib.sha256()
-    for folder in ("src/molt/core", "benchmarks/rules"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(path.read_bytes())
-    digest.update(Path(__file__).read_bytes())
+    for path in (ROOT / name for name in code):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.suffix in {".py", ".yaml"}:
+                digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -157,20 +166,25 @@ def _one(group: str, world: str, seed: int) -> Run:
     return GROUPS[group][world](seed)
 
 
-def _kept(code: str) -> dict[Key, Run]:
+def _kept(code: dict[str, str]) -> dict[Key, Run]:
     if not KEPT.exists():
         return {}
     rows = map(json.loads, KEPT.read_text(encoding="utf-8").splitlines())
-    return {(r["group"], r["world"], r["seed"]): r["run"] for r in rows if r["code"] == code}
+    return {
+        (r["group"], r["world"], r["seed"]): r["run"]
+        for r in rows
+        if r["code"] == code.get(r["group"])
+    }
 
 
-def run_all(
-    groups: Sequence[str], seeds: Sequence[int], jobs: int
-) -> dict[str, dict[str, list[Run]]]:
-    """Every run of these groups and seeds, those that are kept included."""
-    code = _code()
+def run_all(groups: Sequence[str], seeds: Sequence[int], jobs: int) -> Found:
+    """Every run of these groups and seeds, those that are kept included.
+
+    All worlds of a group get a seed before any gets the next: interrupted, they have as many.
+    """
+    code = {group: _code(group) for group in groups}
     kept = _kept(code)
-    wanted = [(g, w, s) for g in groups for w in GROUPS[g] for s in seeds]
+    wanted = [(g, w, s) for g in groups for s in seeds for w in GROUPS[g]]
     todo = [key for key in wanted if key not in kept]
     KEPT.parent.mkdir(exist_ok=True)
     with KEPT.open("a", encoding="utf-8") as file:
@@ -178,13 +192,24 @@ def run_all(
             for done, (key, run) in enumerate(_runs(todo, jobs), start=1):
                 kept[key] = run
                 group, world, seed = key
-                row = {"code": code, "group": group, "world": world, "seed": seed, "run": run}
+                row = {
+                    "code": code[group],
+                    "group": group,
+                    "world": world,
+                    "seed": seed,
+                    "run": run,
+                }
                 file.write(json.dumps(row) + "\n")
                 file.flush()
-                _progress(done, len(todo))
+                _progress(done, len(todo), group)
         except KeyboardInterrupt:
             print("\ninterrupted; what is done is kept", file=sys.stderr)
-    found: dict[str, dict[str, list[Run]]] = {}
+    return kept_of(kept, wanted)
+
+
+def kept_of(kept: dict[Key, Run], wanted: Sequence[Key]) -> Found:
+    """Those of the wanted runs that are there, by group and world."""
+    found: Found = {}
     for g, w, s in wanted:
         if (g, w, s) in kept:
             found.setdefault(g, {}).setdefault(w, []).append(kept[g, w, s])
@@ -205,9 +230,13 @@ def _runs(todo: Sequence[Key], jobs: int) -> Iterator[tuple[Key, Run]]:
         pool.shutdown(cancel_futures=True)
 
 
-def _progress(done: int, total: int) -> None:
+def _progress(done: int, total: int, group: str) -> None:
+    """A line that moves on a terminal; one for each hundred runs in a file."""
+    text = f"{done:,} of {total:,} runs ({group})"
     if sys.stderr.isatty():
-        print(f"\r{done} of {total} runs", end="" if done < total else "\n", file=sys.stderr)
+        print(f"\r{text:<50}", end="" if done < total else "\n", file=sys.stderr)
+    elif done % 100 == 0 or done == total:
+        print(text, file=sys.stderr)
 
 
 # --- tables
@@ -223,22 +252,34 @@ def _middle(values: Sequence[float], q: float) -> str:
     return f"{found:.0f}" if found < math.inf else "never"
 
 
-def tables(found: dict[str, dict[str, list[Run]]]) -> Iterator[str]:
-    """The tables as Markdown lines."""
+def tables(found: Found) -> Iterator[str]:
+    """The tables as Markdown lines; first the figures to reach."""
+    yield from reached(found)
     if weeks := found.get("weeks"):
         yield from _table("Rolled back within a week, although the rate is below 5%", weeks, _hits)
     if finds := found.get("finds"):
         title = "Minutes from the onset to the rollback: median, nine of ten (0: before it)"
         yield from _table(title, finds, _minutes)
-    for group in ("climbs", "peers"):
-        if runs := found.get(group):
-            yield from _climbed(runs)
+    if runs := _together(found):
+        yield from _climbed(runs)
     if runs := found.get("scenarios"):
         yield from _scenarios(runs)
     if runs := found.get("steady"):
         yield from _steady(runs)
     if runs := found.get("costs"):
         yield from _table("Cost: paused within the day", runs, _hits)
+
+
+def _together(found: Found) -> dict[str, list[Run]]:
+    """Climbs by Molt and by the peers, those seeds of a world that both have."""
+    mine, theirs = found.get("climbs", {}), found.get("peers", {})
+    if not mine or not theirs:
+        return mine or theirs
+    return {
+        world: [{**a, **b} for a, b in zip(runs, theirs.get(world, []), strict=False)]
+        for world, runs in mine.items()
+        if world in theirs
+    }
 
 
 VERDICTS: Final = ("promoted", "rolled_back", "inconclusive")
@@ -336,7 +377,7 @@ def main() -> None:
     given = parser.parse_args()
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     found = run_all(given.only, seeds, given.jobs)
-    print(f"seeds {seeds.start} to {seeds.stop - 1}, code {_code()}\n")
+    print(f"seeds {seeds.start} to {seeds.stop - 1}\n")
     print("\n".join(tables(found)))
     look = one_decision.scene()
     print("one decision, 10 metrics x 12 strata, CPU:")

@@ -24,13 +24,12 @@ LONGEST: Final = 7 * 24
 KAYENTA_EVERY: Final = 6
 """Hours between its judgements."""
 ALPHA: Final = 0.05
-METRICS: Final = 5
 
 
 class World(NamedTuple):
     """`attempts` a day and user; `lift` of the harmed metrics (all, or the first only) from `onset`
     hours on; `weekend` multiplies every rate at weekends, on both arms. `at_margin` sets the lift to
-    the margin of the present step."""
+    the margin of the present step. `metrics` are compared side by side."""
 
     users: int
     lift: float = 0.0
@@ -39,6 +38,7 @@ class World(NamedTuple):
     every_metric: bool = False
     at_margin: bool = False
     attempts: float = 1.0
+    metrics: int = 5
 
 
 class Course(NamedTuple):
@@ -60,7 +60,7 @@ class _People:
         # The mean of so many users' tastes, each Beta(5.4, 3.6) (a correlation of 0.1 between two
         # attempts of one user); the more active weigh more.
         effective = np.maximum(users, 1) * 0.7 / 1.7
-        self.taste = [rng.beta(5.4 * effective, 3.6 * effective) for _ in range(METRICS)]
+        self.taste = [rng.beta(5.4 * effective, 3.6 * effective) for _ in range(world.metrics)]
 
 
 def _mood(hour: int, weekend: float) -> tuple[float, float]:
@@ -75,16 +75,16 @@ class Climb:
 
     def __init__(self, world: World, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.world = world
+        self.world, metrics = world, range(world.metrics)
         self.people = _People(self.rng, world)
         self.hour = self.step = self.entered = 0
-        self.done: list[list[Stratum]] = [[] for _ in range(METRICS)]
+        self.done: list[list[Stratum]] = [[] for _ in metrics]
         self.lost = 0.0
-        self.shadow = [self._week(m) for m in range(METRICS)]
-        self.pre: list[list[Stratum]] = [[self._before(m)] for m in range(METRICS)]
-        self.sums = np.zeros((METRICS, 4, BUCKETS))
-        self.total = np.zeros((METRICS, 4, BUCKETS))
-        self.points: list[list[tuple[float, float]]] = [[] for _ in range(METRICS)]
+        self.shadow = [self._week(m) for m in metrics]
+        self.pre: list[list[Stratum]] = [[self._before(m)] for m in metrics]
+        self.sums = np.zeros((world.metrics, 4, BUCKETS))
+        self.total = np.zeros((world.metrics, 4, BUCKETS))
+        self.points: list[list[tuple[float, float]]] = [[] for _ in metrics]
 
     def _week(self, metric: int) -> tuple[Floats, Floats]:
         """What the same users did in the week of shadow, by tier and bucket: for CUPED."""
@@ -108,8 +108,8 @@ class Climb:
         world, inside = self.world, self.step + 1
         busy, mood = _mood(self.hour, world.weekend)
         lift = -self.margin if world.at_margin else world.lift
-        harmed = METRICS if world.every_metric or world.at_margin else 1
-        for m in range(METRICS):
+        harmed = world.metrics if world.every_metric or world.at_margin else 1
+        for m in range(world.metrics):
             n = self.rng.poisson(self.people.activity * busy * world.attempts / 24)
             rate = self.people.taste[m] * mood
             if m < harmed and self.hour >= world.onset:
@@ -133,19 +133,19 @@ class Climb:
 
     def climb(self) -> bool:
         """On to the next step; False at the top."""
-        for m in range(METRICS):
+        for m in range(self.world.metrics):
             self.done[m].append(Stratum(*self.sums[m].copy()))
         self.step += 1
         self.entered = self.hour
-        self.sums = np.zeros((METRICS, 4, BUCKETS))
-        for m in range(METRICS):
+        self.sums = np.zeros_like(self.sums)
+        for m in range(self.world.metrics):
             self.pre[m].append(self._before(m))
         return self.step < len(SHARES)
 
 
 def molt(world: World, seed: int) -> Course:
     """Molt's decision on one seed."""
-    climb, fail, settle = Climb(world, seed), math.log(METRICS / ALPHA), -math.log(ALPHA)
+    climb, fail, settle = Climb(world, seed), math.log(world.metrics / ALPHA), -math.log(ALPHA)
     while True:
         climb.play()
         held = climb.hour - climb.entered
@@ -157,7 +157,7 @@ def molt(world: World, seed: int) -> Course:
                 binary=True,
                 pre=climb.pre[m],
             )
-            for m in range(METRICS)
+            for m in range(world.metrics)
         ]
         if any(f is not None and f.log_e_harm >= fail for f in found):
             return Course("rolled_back", climb.hour, climb.lost)
@@ -192,7 +192,7 @@ def others(world: World, seed: int) -> dict[str, Course]:
     climb, courses = Climb(world, seed), dict[str, Course]()
     while True:
         climb.play()
-        looks = [_look(climb, m) for m in range(METRICS)]
+        looks = [_look(climb, m) for m in range(world.metrics)]
         for name, rule in PEERS.items():
             if "Kayenta" in name and climb.hour % KAYENTA_EVERY:
                 continue
