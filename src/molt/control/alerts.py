@@ -101,8 +101,8 @@ class AlertDesk:
         return sorted(self._alerts.values(), key=lambda a: (a.last_at, a.id), reverse=True)
 
     def undelivered(self) -> list[Alert]:
-        """Those that nobody has got."""
-        return [alert for alert in self.all() if alert.state == "undelivered"]
+        """Those that nobody has got, and nobody has said to be on."""
+        return [a for a in self.all() if a.state == "undelivered" and not a.acked_by]
 
     def known(self, key: str) -> bool:
         """Whether there was an alert about this."""

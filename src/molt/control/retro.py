@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from molt.control.desk import Desk
-from molt.control.retro_course import course, foreseen, legs
+from molt.control.retro_course import course, ended, foreseen, legs
 from molt.control.retro_text import Row, bar, moment, section, span, table, usd
 from molt.core import tasks
 from molt.core.assignment import CANDIDATE
@@ -25,6 +25,7 @@ from molt.core.events import (
     RolledBack,
     RolloutStarted,
     Ruling,
+    RulingsChanged,
     StepEntered,
 )
 from molt.core.evidence import LIVE, SHADOW, Mode
@@ -32,7 +33,7 @@ from molt.core.nearness import nearness
 from molt.core.playbook import Step
 from molt.core.prediction import Prediction
 from molt.core.report import report
-from molt.core.rollout import Incident
+from molt.core.rollout import WATCHED, Incident, Phase
 
 COURSE: Final = "Planned and real course"
 """The heading under which a page draws the course."""
@@ -57,16 +58,17 @@ def retrospective(desk: Desk, now: datetime, prediction: Prediction | None = Non
 
 def _figures(desk: Desk, now: datetime) -> list[str]:
     """The comparison with control, in words; as it stood at the end, where there was one."""
-    done = next((e.at for e in reversed(desk.events()) if isinstance(e, Completed)), now)
-    found = report(desk.scene(done))
-    return [found.headline, "", *(f"- {row.sentence}" for row in found.metrics)]
+    found = report(desk.scene(ended(desk, now)))
+    fell = desk.rollout.phase not in WATCHED
+    lead = "As it stood when all traffic went back to control." if fell else found.headline
+    return [lead, "", *(f"- {row.sentence}" for row in found.metrics)]
 
 
 def _head(desk: Desk, now: datetime) -> list[str]:
     rollout, playbook = desk.rollout, desk.playbook
     began = rollout.started_at or now
     done = next((e.at for e in reversed(desk.events()) if isinstance(e, Completed)), None)
-    length = span((done or now) - began)
+    length = span(ended(desk, now) - began)
     top = max((stay.share for stay in rollout.stays), default=0.0)
     phase = str(rollout.phase).replace("_", " ")
     outcome = f"complete after {length}" if done else f"{phase}, {length} after its start"
@@ -104,7 +106,7 @@ def _by(desk: Desk) -> str:
 
 
 def _rulings(desk: Desk) -> list[str]:
-    """The gates' last word at each step that was left, and how near it was to its limit."""
+    """The gates' last word at each step, and how near it was to its limit."""
     rows: list[Row] = []
     place, step = "", None
     for event in desk.events():
@@ -114,9 +116,23 @@ def _rulings(desk: Desk) -> list[str]:
         if isinstance(event, StepEntered):
             place = f"{event.phase} {event.share:g}%"
             step = desk.playbook.phase(event.phase).steps[event.step]
+    if desk.rollout.phase is not Phase.COMPLETE:
+        last = [r for r in _last(desk) if r.name != "hold"]
+        there = f"{place}, at last"
+        rows += [(there if not i else "", *_near(r, desk, step)) for i, r in enumerate(last)]
     head = ("step", "gate", "ruling", "measured", "limit", "used of the limit", "at most")
     found = table(head, rows, "No step has been left yet.")
     return [*found, "", NEAR] if rows else found
+
+
+def _last(desk: Desk) -> Sequence[Ruling]:
+    """What the gates said at last in the step that the rollout is in, or fell from."""
+    for event in reversed(desk.events()):
+        if isinstance(event, RulingsChanged | QuestionAsked):
+            return event.rulings
+        if isinstance(event, StepEntered):
+            break
+    return ()
 
 
 NEAR: Final = (

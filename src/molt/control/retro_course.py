@@ -13,7 +13,7 @@ from molt.core.evidence import LIVE, SHADOW, Mode
 from molt.core.gate_times import hours_to_pass
 from molt.core.playbook import PhasePlan, Step
 from molt.core.prediction import Prediction, StepPlan
-from molt.core.rollout import Stay
+from molt.core.rollout import ACTIVE, Stay
 
 BY_THEMSELVES = ("hold", "approval")
 """Gates that wait for time or for a person, not for evidence."""
@@ -70,6 +70,14 @@ def _spans(
         if (stay.phase, stay.step) == (phase, step):
             following = [s.at for s in stays[number + 1 : number + 2]]
             yield stay.at, min(at for at in (*following, *ends) if at >= stay.at)
+
+
+def ended(desk: Desk, now: datetime) -> datetime:
+    """When the rollout was complete, rolled back or ended; now, while it goes on."""
+    if desk.rollout.phase in ACTIVE:
+        return now
+    ends = (Completed, RolledBack, Aborted)
+    return next((e.at for e in reversed(desk.events()) if isinstance(e, ends)), now)
 
 
 def course(desk: Desk, now: datetime) -> list[str]:
@@ -149,7 +157,7 @@ def foreseen(desk: Desk, now: datetime, prediction: Prediction | None) -> list[s
 def _whole(desk: Desk, now: datetime, p: Prediction) -> list[Row]:
     rollout, began = desk.rollout, desk.rollout.started_at or now
     done = next((e.at for e in reversed(desk.events()) if isinstance(e, Completed)), None)
-    days = ((done or now) - began) / timedelta(days=1)
+    days = (ended(desk, now) - began) / timedelta(days=1)
     low, high = p.sent_back_interval
     back, end = len(rollout.rollbacks), "yes" if done else str(rollout.phase).replace("_", " ")
     spent = _spent(desk, LIVE) + _spent(desk, SHADOW)
@@ -214,9 +222,11 @@ def _step_row(desk: Desk, leg: Leg, step: StepPlan | None) -> Row:
         return (leg.name, f"{step.requests:,.0f}", seen, "", "")
     took = hours_to_pass(desk.events(), leg.phase.name, leg.step.share).get(slow.gate, math.inf)
     real = span(timedelta(hours=took)) if math.isfinite(took) else "did not pass"
-    slowest = f"{slow.gate}: {_hours(slow.median)}, in 9 of 10 runs within {_hours(slow.ninety)}"
+    slowest = (
+        f"{slow.gate}: {_hours(slow.median)}, in 9 of 10 runs {_hours(slow.ninety, 'within ')}"
+    )
     return (leg.name, f"{step.requests:,.0f}", seen, slowest, real if leg.spans else "")
 
 
-def _hours(hours: float | None) -> str:
-    return "never" if hours is None else span(timedelta(hours=hours))
+def _hours(hours: float | None, within: str = "") -> str:
+    return "not at all" if hours is None else within + span(timedelta(hours=hours))

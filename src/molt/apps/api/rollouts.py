@@ -12,6 +12,7 @@ from molt.apps.api import checklist
 from molt.apps.api.auth import Approver, Operator, Viewer
 from molt.apps.api.models import Approve, Command, IncidentClose, IncidentNote, Note, Resume, Start
 from molt.control import view
+from molt.control.alerts import AlertDesk
 from molt.control.controller import Controller
 from molt.control.desk import Desk
 from molt.control.timeline import timeline
@@ -20,6 +21,7 @@ from molt.core.errors import OperatorError
 from molt.core.events import AnyEvent
 from molt.core.report import report
 from molt.core.scene import Scene
+from molt.ports import Alert
 
 router = APIRouter(prefix="/api/v1", tags=["rollouts"])
 
@@ -33,7 +35,22 @@ def controller_of(request: Request) -> Controller:
 
 def _state(request: Request, rollout: str) -> State:
     controller = controller_of(request)
-    return view.state(controller.desk(rollout), controller.clock.now(), controller.availability)
+    state = view.state(controller.desk(rollout), controller.clock.now(), controller.availability)
+    alerts: AlertDesk = request.app.state.alerts
+    return state | {"alerts_undelivered": [_told(alert) for alert in alerts.undelivered()]}
+
+
+def _told(alert: Alert) -> dict[str, Any]:
+    """An alert that nobody has got, in short; of every rollout, for on-call is one."""
+    return {
+        "id": alert.id,
+        "severity": alert.severity,
+        "title": alert.title,
+        "last_at": alert.last_at,
+        "attempts": alert.attempts,
+        "next_try": alert.next_try,
+        "detail": alert.detail,
+    }
 
 
 async def _command(

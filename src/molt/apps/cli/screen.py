@@ -202,7 +202,7 @@ def _written_out(state: State, width: int, height: int) -> set[str]:
     gates = state["gates"]
     fired = sum(1 for t in state["triggers"] if t["verdict"] == "fail")
     troubles = len(state["incidents"][-INCIDENTS_SHOWN:]) + len(state["alarms"])
-    troubles += len(anomaly_lines(state))
+    troubles += len(anomaly_lines(state)) + len(undelivered_lines(state))
     spare = height - LINES - len(gates) - fired - troubles
     room = max(20, width - 10 - max((len(g["name"]) for g in gates), default=0))
     whole: set[str] = set()
@@ -301,6 +301,8 @@ def _troubles(state: State, cut: OverflowMethod) -> Iterator[RenderableType]:
         yield Text(incident_line(incident), style, no_wrap=True, overflow=cut)
     for line in anomaly_lines(state):
         yield Text(line, "yellow", no_wrap=True, overflow=cut)
+    for line in undelivered_lines(state):
+        yield Text(line, "bold red", no_wrap=True, overflow=cut)
     for name, text in state["alarms"].items():
         yield Text(f"alarm {name}: {text}", "bold yellow", no_wrap=True, overflow=cut)
 
@@ -314,6 +316,20 @@ def anomaly_lines(state: State) -> list[str]:
         f"anomaly {a['anomaly']} at {moment(a['at'])}: {a['text']}"
         for a in state.get("anomalies", [])[-ANOMALIES_SHOWN:]
     ]
+
+
+UNDELIVERED_SHOWN: Final = 2
+
+
+def undelivered_lines(state: State) -> list[str]:
+    """Alerts that on-call has not got, the latest first; how many more there are."""
+    alerts = state.get("alerts_undelivered", [])
+    lines = [
+        f"UNDELIVERED alert {a['id']} at {moment(a['last_at'])}: {a['title']}: {a['detail']}"
+        for a in alerts[:UNDELIVERED_SHOWN]
+    ]
+    more = len(alerts) - UNDELIVERED_SHOWN
+    return [*lines, f"and {more} more that nobody got: molt alerts list"] if more > 0 else lines
 
 
 def incident_line(incident: State) -> str:
@@ -354,5 +370,6 @@ def state_lines(state: State) -> list[str]:
         lines.append(f"{name} ({arm['mode']}): " + ", ".join(f"{k} {v}" for k, v in pairs))
     lines += [incident_line(i) for i in state["incidents"]]
     lines += anomaly_lines(state)
+    lines += undelivered_lines(state)
     lines += [f"alarm {name}: {text}" for name, text in state["alarms"].items()]
     return [line for line in lines if line]
