@@ -188,8 +188,10 @@ class Molt:
 
 
 @contextmanager
-def bar_service(service: str, folder: Path, *extra: str) -> Iterator[Process]:
-    """One service of the reference bar."""
+def bar_service(
+    service: str, folder: Path, *extra: str, model: Process | None = None
+) -> Iterator[Process]:
+    """One service of the reference bar; an agent needs its `model`."""
     arguments = (
         ("--data", str(folder), "--latency-ms", "0")
         if service != "bar-tools"
@@ -198,7 +200,8 @@ def bar_service(service: str, folder: Path, *extra: str) -> Iterator[Process]:
             str(folder),
         )
     )
-    process = Process("-m", "molt.apps.demo.bar", service, *arguments, *extra)
+    environ = {"OPENAI_BASE_URL": f"{model.url}/v1"} if model else None
+    process = Process("-m", "molt.apps.demo.bar", service, *arguments, *extra, environ=environ)
     try:
         yield process
     finally:
@@ -207,14 +210,22 @@ def bar_service(service: str, folder: Path, *extra: str) -> Iterator[Process]:
 
 @pytest.fixture(scope="module")
 def bar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Process]]:
-    """The reference bar: existing-system, bar-tools and agent-chat."""
+    """The reference bar: existing-system, bar-tools, agent-model and agent-chat."""
     folder = tmp_path_factory.mktemp("bar")
     with (
         bar_service("existing-system", folder) as existing,
         bar_service("bar-tools", folder) as tools,
-        bar_service("agent-chat", folder, "--tools", f"{tools.url}/mcp", "--allow-faults") as agent,
+        bar_service("agent-model", folder) as model,
+        bar_service(
+            "agent-chat", folder, "--tools", f"{tools.url}/mcp", "--allow-faults", model=model
+        ) as agent,
     ):
-        yield {"existing-system": existing, "bar-tools": tools, "agent-chat": agent}
+        yield {
+            "existing-system": existing,
+            "bar-tools": tools,
+            "agent-model": model,
+            "agent-chat": agent,
+        }
 
 
 @pytest.fixture

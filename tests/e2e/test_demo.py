@@ -26,8 +26,13 @@ def demo(*arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def test_an_agent_that_fails_at_25_percent_is_taken_back_and_no_user_notices() -> None:
-    result = demo("--minutes", "1", "--fault", "errors")
+def test_an_agent_that_fails_at_25_percent_is_taken_back_and_no_user_notices(
+    tmp_path: Path,
+) -> None:
+    """It ignores shadow, too; what it asks its model all the while, Molt sees and prices."""
+    result = demo(
+        "--minutes", "1", "--fault", "errors", "--agent-ignores-shadow", "--data", str(tmp_path)
+    )
     assert result["outcome"] == "rolled_back"
     assert (result["trigger"], result["action"]) == ("error_rate", "roll_back")
     assert result["traffic_percent"] == 0
@@ -38,6 +43,7 @@ def test_an_agent_that_fails_at_25_percent_is_taken_back_and_no_user_notices() -
         assert step["rulings"]
         assert all(ruling["verdict"] == "pass" for ruling in step["rulings"])
     assert result["orders"] > 0
+    every_model_call_was_seen(tmp_path / "molt-data", result["model_calls"])
     assert set(result["incident"]["steps"]) == {
         "disable",
         "clear_rate_limits",
@@ -45,3 +51,20 @@ def test_an_agent_that_fails_at_25_percent_is_taken_back_and_no_user_notices() -
         "preserve_logs",
         "document_timeline",
     }
+
+
+def every_model_call_was_seen(data: Path, asked: int) -> None:
+    """Hold the egress' records against the number of calls that the model itself has counted."""
+    out = subprocess.run(
+        [sys.executable, "-m", "molt.apps.cli", "audit", "export", "--dir", str(data)],
+        capture_output=True,
+        check=True,
+    ).stdout
+    calls = [c for c in map(json.loads, out.splitlines()) if c["kind"] == "model_call"]
+    seen = [call for call in calls if call["disposition"] == "executed"]
+    assert len(seen) >= asked > 0  # the last copies may still have been under way when it was asked
+    for call in seen:
+        assert call["run"]
+        assert call["cost"] > 0
+        assert 0 < call["tokens_in"] + call["tokens_out"] <= 4000
+    assert {call["mode"] for call in seen} == {"shadow", "live"}

@@ -86,7 +86,8 @@ def test_after_a_rollback_nothing_restarts_by_itself_and_a_person_resumes(molt: 
 def test_a_dead_agent_fails_no_user_and_is_rolled_back(
     tmp_path: Path, bar: dict[str, Process]
 ) -> None:
-    with bar_service("agent-chat", tmp_path, "--tools", f"{bar['bar-tools'].url}/mcp") as agent:
+    tools = f"{bar['bar-tools'].url}/mcp"
+    with bar_service("agent-chat", tmp_path, "--tools", tools, model=bar["agent-model"]) as agent:
         molt = Molt(tmp_path, bar["existing-system"].url, agent.url)
         try:
             molt.begin(quick(100))

@@ -54,8 +54,9 @@ Start = Callable[..., Service]
 
 
 @contextmanager
-def starting(folder: Path) -> Iterator[Start]:
+def starting(folder: Path, environ: dict[str, str]) -> Iterator[Start]:
     """A function that starts services over databases in `folder`; all are ended at the end."""
+    usual = ENVIRON | environ
     started: list[Service] = []
 
     def start(service: str, *options: str, environ: dict[str, str] | None = None) -> Service:
@@ -71,7 +72,7 @@ def starting(folder: Path) -> Iterator[Start]:
             *options,
         ]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=ENVIRON | (environ or {})
+            command, stdout=subprocess.PIPE, text=True, env=usual | (environ or {})
         )
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -91,17 +92,25 @@ def starting(folder: Path) -> Iterator[Start]:
                 service.process.stdout.close()
 
 
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The agents' model, without simulated latency."""
+    with starting(tmp_path_factory.mktemp("model"), {}) as start_one:
+        yield start_one("agent-model", "--latency-ms", "0")
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts services of one test."""
-    with starting(tmp_path) as start_one:
+def start(tmp_path: Path, model: Service) -> Iterator[Start]:
+    """Starts services of one test; an agent gets the shared model, unless the test names another."""
+    with starting(tmp_path, {"OPENAI_BASE_URL": f"{model.url}/v1"}) as start_one:
         yield start_one
 
 
 @pytest.fixture(scope="session")
-def shared_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def shared_start(tmp_path_factory: pytest.TempPathFactory, model: Service) -> Iterator[Start]:
     """Starts services that many tests use."""
-    with starting(tmp_path_factory.mktemp("bar")) as start_one:
+    environ = {"OPENAI_BASE_URL": f"{model.url}/v1"}
+    with starting(tmp_path_factory.mktemp("bar"), environ) as start_one:
         yield start_one
 
 

@@ -288,7 +288,7 @@ def test_it_comes_back_when_the_tool_server_does(start):
 
 def test_the_agent_starts_before_its_tools_are_there(start):
     agent = start("agent-chat", "--tools", "http://127.0.0.1:9/mcp", "--latency-ms", "0")
-    assert httpx.get(f"{agent.url}/health").json()["model"] == "offline"
+    assert httpx.get(f"{agent.url}/health").json()["model"] == "gpt-4o-mini"
     assert agent.chat("A latte").status_code == 502
 
 
@@ -339,9 +339,11 @@ def test_down_ends_the_process_without_a_word(start):
 
 
 def test_more_runs_than_it_can_work_on_are_refused_before_anything_is_done(start, tools):
+    slow = start("agent-model", "--latency-ms", "300")
     agent = start(
-        "agent-chat", "--tools", f"{tools.url}/mcp", "--most-runs", "2", "--latency-ms", "300"
-    )
+        "agent-chat", "--tools", f"{tools.url}/mcp", "--most-runs", "2",
+        environ={"OPENAI_BASE_URL": f"{slow.url}/v1"},
+    )  # fmt: skip
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda n: agent.chat("A latte", f"o{n}"), range(8)))
     refused = [answer for answer in answers if answer.status_code == 503]

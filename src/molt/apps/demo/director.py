@@ -168,6 +168,7 @@ class Director:
         history = await self._get(f"/rollouts/{ROLLOUT}/history")
         tools = await self._stage.stats("bar-tools")
         existing = await self._stage.stats("existing-system")
+        model = await self._stage.stats("agent-model")
         incident = state["incidents"][0] if state["incidents"] else None
         return {
             "outcome": outcome,
@@ -180,6 +181,7 @@ class Director:
             "orders": tools["orders"] + existing["orders"],
             "orders_by_agent": tools["orders"],
             "orders_by_shadow_runs": tools["orders_by_shadow_runs"],
+            "model_calls": model["calls"],
             "requests": self.guests.requests,
             "requests_failed_for_users": self.guests.failed_for_users,
             "failures": list(self.guests.recent_failures),

@@ -33,43 +33,53 @@ class Stage:
         self._port = port
         self._ignore_shadow = ignore_shadow
         self._children: list[Child] = []
-        self._environ = {k: v for k, v in os.environ.items() if not k.startswith("MOLT")}
+        self._environ = {
+            k: v for k, v in os.environ.items() if not k.startswith(("MOLT", "OPENAI_"))
+        }
         self._agent: Child | None = None
         self.urls: dict[str, str] = {}
 
     async def open(self) -> None:
         """Start everything in the order in which it depends on each other."""
         existing = await self._bar("existing-system", "--latency-ms", "70")
-        self._environ["BAR_TOOLS_KEY"] = key = secrets.token_hex(16)
-        tools = await self._bar("bar-tools")
-        del self._environ["BAR_TOOLS_KEY"]
+        keys = {name: secrets.token_hex(16) for name in ("BAR_TOOLS_KEY", "BAR_MODEL_KEY")}
+        with_keys = self._environ | keys
+        tools = await self._bar("bar-tools", environ=with_keys)
+        model = await self._bar("agent-model", "--latency-ms", "5", environ=with_keys)
         egress = fixed("127.0.0.1:0")
-        # The agent reaches its tools through Molt only: it does not have their key.
+        # The agent reaches its model and its tools through Molt only: it does not have their keys.
         extra = ["--tools", f"http://{egress}/mcp/bar", "--tools-know-shadow"]
         extra += ["--allow-faults", "--latency-ms", "5"]
         if self._ignore_shadow:
             extra.append("--ignore-shadow")
-        agent = await self._bar("agent-chat", *extra)
+        # A run's tokens are for the run: what was said before stays with the model.
+        extra += ["--remembered", "0"]
+        agent = await self._bar(
+            "agent-chat", *extra, environ=self._environ | {"OPENAI_BASE_URL": f"http://{egress}/v1"}
+        )
         self._agent = self._children[-1]
         self.urls = {
+            "agent-model": model["url"],
             "existing-system": existing["url"],
             "bar-tools": tools["url"],
             "agent-chat": agent["url"],
         }
         config = self.data / "molt.yaml"
         config.write_text(self._config(egress), encoding="utf-8")
-        self._environ["BAR_TOOLS_KEY"] = key
         serve = Program("molt", ["-m", "molt.apps.cli", "serve", "--config", str(config), "--json"])
-        ready = await self._start(serve)
+        ready = await self._start(serve, with_keys)
         self.gateway, self.api, self.token = ready["gateway"], ready["api"], ready["token"]
 
-    async def _bar(self, service: str, *extra: str) -> dict[str, Any]:
+    async def _bar(
+        self, service: str, *extra: str, environ: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         folder = self.data / "bar"
         folder.mkdir(parents=True, exist_ok=True)
-        return await self._start(Program(service, [*BAR, service, "--data", str(folder), *extra]))
+        program = Program(service, [*BAR, service, "--data", str(folder), *extra])
+        return await self._start(program, environ or self._environ)
 
-    async def _start(self, program: Program) -> dict[str, Any]:
-        child = Child(program, self._environ)
+    async def _start(self, program: Program, environ: dict[str, str]) -> dict[str, Any]:
+        child = Child(program, environ)
         self._children.append(child)
         return await child.start()
 
@@ -87,6 +97,8 @@ class Stage:
                 "agents: {reports_actions: true}",
                 "egress:",
                 f"  listen: {egress}",
+                "  models:",
+                f"    bar: {{url: {self.urls['agent-model']}/v1, apis: [chat], key_env: BAR_MODEL_KEY}}",
                 "  tools:",
                 f"    bar: {{url: {self.urls['bar-tools']}/mcp, key_env: BAR_TOOLS_KEY}}",
                 "log_level: error",

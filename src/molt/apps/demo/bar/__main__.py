@@ -13,6 +13,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     services: dict[str, Callable[[argparse.Namespace], None]] = {
         "existing-system": _existing_system,
         "bar-tools": _bar_tools,
+        "agent-model": _agent_model,
         "agent-chat": _agent_chat,
     }
     services[options.service](options)
@@ -26,6 +27,9 @@ def _parser() -> argparse.ArgumentParser:
             "existing-system", help="the rule-based order service"
         ),
         "bar-tools": services.add_parser("bar-tools", help="the MCP tool server"),
+        "agent-model": services.add_parser(
+            "agent-model", help="the agent's model as an OpenAI-compatible provider, offline"
+        ),
         "agent-chat": services.add_parser("agent-chat", help="the agent service"),
     }
     for parser_of_one in parsers.values():
@@ -34,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         parser_of_one.add_argument(
             "--data", type=Path, default=Path("bar-data"), help="directory of databases"
         )
-    for name in ("existing-system", "agent-chat"):
+    for name in ("existing-system", "agent-model", "agent-chat"):
         parsers[name].add_argument(
             "--latency-ms", type=float, default=30.0, help="median of a simulated delay"
         )
@@ -56,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         "--tools-know-shadow",
         action="store_true",
         help="leave dry runs to the tools: they are reached through Molt",
+    )
+    agent.add_argument(
+        "--remembered", type=int, default=20, help="messages that a real model is shown again"
     )
     agent.add_argument("--allow-faults", action="store_true", help="accept POST /_fault")
     return parser
@@ -80,6 +87,15 @@ def _bar_tools(options: argparse.Namespace) -> None:
         tools.close()
 
 
+def _agent_model(options: argparse.Namespace) -> None:
+    from molt.apps.demo.bar.model_service import ModelService
+    from molt.apps.demo.bar.serving import Latency, keyed, serve
+
+    service = ModelService(Latency(options.latency_ms))
+    app = keyed(service.app(), os.environ.get("BAR_MODEL_KEY", ""))
+    serve(app, "agent-model", options.host, options.port)
+
+
 def _agent_chat(options: argparse.Namespace) -> None:
     from molt.apps.demo.bar.agent_service import agent_chat
     from molt.apps.demo.bar.agent_settings import AgentSettings
@@ -94,6 +110,7 @@ def _agent_chat(options: argparse.Namespace) -> None:
         ignore_shadow=options.ignore_shadow,
         tools_know_shadow=options.tools_know_shadow,
         allow_faults=options.allow_faults,
+        remembered=options.remembered,
     )
     serve(agent_chat(settings), "agent-chat", options.host, options.port)
 

@@ -67,7 +67,7 @@ class AgentService:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        self._brain = Brain(self._settings, self._latency)
+        self._brain = Brain(self._settings)
         try:
             yield
         finally:
@@ -195,9 +195,7 @@ class AgentService:
 
     async def _health(self, request: Request) -> Response:
         body = {"status": "ok", "service": "agent-chat", "version": self._settings.version}
-        return JSONResponse(
-            body | {"model": "offline" if self._settings.offline else self._settings.model}
-        )
+        return JSONResponse(body | {"model": self._settings.model})
 
     async def _stats(self, request: Request) -> Response:
         return JSONResponse({"sessions": len(self._live), "shadow_sessions": len(self._shadow)})

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from molt.apps.demo.bar.dialects import MODEL
+from molt.core.errors import OperatorError
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +16,8 @@ class AgentSettings:
     An agent that does `ignore_shadow` acts as if every request were live. Where `tools_know_shadow`,
     because they are behind Molt, it leaves dry runs to them.
 
-    With `base_url` or `api_key` the agent asks that OpenAI-compatible endpoint for `model`;
-    without, the offline model answers and no network is used.
+    The agent asks the OpenAI-compatible endpoint at `base_url` for `model`, and shows it the last
+    `remembered` messages of a conversation again.
     """
 
     tools_url: str
@@ -30,11 +31,7 @@ class AgentSettings:
     base_url: str = ""
     api_key: str = ""
     model: str = MODEL
-
-    @property
-    def offline(self) -> bool:
-        """True when no endpoint was named."""
-        return not (self.base_url or self.api_key)
+    remembered: int = 20
 
     @classmethod
     def from_environment(
@@ -48,13 +45,23 @@ class AgentSettings:
         ignore_shadow: bool,
         tools_know_shadow: bool = False,
         allow_faults: bool,
+        remembered: int = 20,
         environ: Mapping[str, str] = os.environ,
     ) -> "AgentSettings":
-        """Settings with the model endpoint from OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL."""
+        """Settings with the model endpoint from OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL.
+
+        Raises `OperatorError` when neither an URL nor a key is there: there is no model then.
+        """
+        if not (environ.get("OPENAI_BASE_URL") or environ.get("OPENAI_API_KEY")):
+            raise OperatorError(
+                "agent-chat has no model: start `agent-model`, which needs no network, and set "
+                "OPENAI_BASE_URL to its URL with /v1 behind; or set OPENAI_API_KEY for OpenAI's own"
+            )
         return cls(
             tools_url, version, latency_ms, session_ttl, most_runs, ignore_shadow,
             tools_know_shadow, allow_faults,
             base_url=environ.get("OPENAI_BASE_URL", ""),
             api_key=environ.get("OPENAI_API_KEY", ""),
             model=environ.get("OPENAI_MODEL") or MODEL,
+            remembered=remembered,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import hmac
 import json
 import math
 import random
@@ -12,7 +13,8 @@ from collections.abc import Generator
 
 import uvicorn
 import uvloop
-from starlette.types import ASGIApp
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 KEEP_ALIVE = 75
 """Seconds an idle connection is kept; proxies in front must give up theirs earlier."""
@@ -29,6 +31,29 @@ class Latency:
         """Sleep for one drawn delay times `share`; nothing when the median is zero."""
         if self._median > 0:
             await asyncio.sleep(self._median * share * math.exp(self._random.gauss(0.0, 0.35)))
+
+
+def keyed(app: ASGIApp, key: str) -> ASGIApp:
+    """`app` for those only who have the key; without a key, for everybody."""
+    return _Keyed(app, key) if key else app
+
+
+class _Keyed:
+    """Asks for the key everywhere but at `/stats` and `/health`."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app = app
+        self._authorization = f"Bearer {key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http" and scope["path"] not in ("/stats", "/health"):
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._authorization):
+                refusal = JSONResponse({"error": {"message": "a key is needed"}}, status_code=401)
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def listen(host: str, port: int) -> socket.socket:

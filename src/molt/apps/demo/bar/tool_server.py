@@ -5,7 +5,6 @@ caller's request metadata (`_meta`) or headers (`x-molt-run`, `x-molt-mode`) say
 shadow runs have really placed is counted here, where they would be executed, and nowhere else.
 """
 
-import hmac
 import logging
 from collections import Counter as Tally
 from pathlib import Path
@@ -19,11 +18,12 @@ from mcp.types import ToolAnnotations
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from molt.apps.demo.bar import shapes
 from molt.apps.demo.bar.counter import Counter
 from molt.apps.demo.bar.desks import READ_ONLY
+from molt.apps.demo.bar.serving import keyed
 from molt.apps.demo.bar.store import Books, Refused
 
 RUN, MODE, RUN_ID = "x-molt-run", "x-molt-mode", "x-molt-run-id"
@@ -64,7 +64,7 @@ class BarTools:
     def app(self) -> ASGIApp:
         """The ASGI application: stateless, so that any client may come and go."""
         app = self.mcp.http_app(path="/mcp", stateless_http=True, json_response=True)
-        return Keyed(app, self._key) if self._key else app
+        return keyed(app, self._key)
 
     def close(self) -> None:
         """Release the database."""
@@ -199,24 +199,6 @@ class BarTools:
             get_active_orders, update_order_status, get_sales_summary, approval_list_pending, approval_resolve,
             venues_list, venues_search, venues_get, menu_get, web_research,
         )  # fmt: skip
-
-
-class Keyed:
-    """Lets only those in who have the key; `/stats` and `/health` are open."""
-
-    def __init__(self, app: ASGIApp, key: str) -> None:
-        self._app = app
-        self._authorization = f"Bearer {key}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
-        if scope["type"] == "http" and scope["path"] == "/mcp":
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._authorization):
-                refusal = JSONResponse({"error": "the tools need a key"}, status_code=401)
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 def _origin() -> tuple[str, str]:
