@@ -24,7 +24,7 @@ from molt.egress.mcp_results import denied, dry_result, problem_result, recorded
 from molt.egress.recorded import LONGEST, Recorded
 from molt.egress.runs import Caller
 from molt.egress.settings import ToolService
-from molt.wire import jsonrpc
+from molt.wire import jsonrpc, mcp_params
 from molt.wire.jsonrpc import Malformed, Message, header_value
 from molt.wire.sse import EventReader
 
@@ -152,6 +152,14 @@ class McpDoor:
         if not isinstance(arguments, dict):
             raise Malformed(jsonrpc.INVALID_PARAMS, "`arguments` must be an object")
         tool = await self.catalogue.find(name)
+        wrong = mcp_params.mismatch(
+            tool.input_schema if tool else None,
+            arguments,
+            request.headers,
+            must=_is_stateless(request),
+        )
+        if wrong is not None:
+            raise Malformed(jsonrpc.HEADER_MISMATCH, wrong)
         hinted = tool is not None and tool.read_only and self._service.trust_annotations
         caller = self._caller(request, message)
         call = ToolCall(name, arguments, hinted, tool.input_schema if tool else None)
