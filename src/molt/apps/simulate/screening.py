@@ -50,18 +50,18 @@ class Watch:
 
     def look(self, span: Span) -> list[int]:
         """The slots (within `span`) after which a trigger could fire, or sight be lost or found."""
-        new = span.candidate
-        requests = np.concatenate([self._requests, new.requests])
-        mask = np.zeros(len(span), np.bool_)
+        new, last = span.candidate, len(span)
+        requests = _running(self._requests, new.requests)
+        mask = np.zeros(last, np.bool_)
         for i, trigger in enumerate(self._rates):
-            events = np.concatenate([self._events[i], self._of(trigger, span)])
-            mask |= self._above(trigger, requests, events)[-len(span) :]
+            events = _running(self._events[i], self._of(trigger, span))
+            mask |= self._above(trigger, requests, events, last)
         for i, trigger in enumerate(self._complaints, start=len(self._rates)):
-            events = np.concatenate([self._events[i], self._of(trigger, span)])
+            events = _running(self._events[i], self._of(trigger, span))
             size = self._slots(trigger.within) + 1
-            mask |= (_windowed(events, size) > trigger.above)[-len(span) :]
-        blind = _windowed(requests, self._blind)[-len(span) - 1 :] == 0
-        mask |= np.concatenate([[False], blind[1:] != blind[:-1]])[-len(span) :]
+            mask |= _windowed(events, size, last) > trigger.above
+        blind = _windowed(requests, self._blind, last + 1) == 0
+        mask |= np.concatenate([[False], blind[1:] != blind[:-1]])[-last:]
         return np.flatnonzero(mask).tolist()
 
     def take(self, span: Span) -> None:
@@ -82,25 +82,30 @@ class Watch:
         return arm.timed.get(getattr(one, "outcome", ""), arm.requests * 0)
 
     def _above(
-        self, trigger: ErrorRateTrigger | LatencyTrigger, requests: Ints, events: Ints
+        self, trigger: ErrorRateTrigger | LatencyTrigger, requests: Ints, events: Ints, last: int
     ) -> Mask:
         limit = trigger.above if isinstance(trigger, ErrorRateTrigger) else trigger.rate
         literal = trigger.rule == "literal"
         least = 1 if literal else sustained.MIN_EVENTS
-        mask = np.zeros(len(requests), np.bool_)
+        mask = np.zeros(last, np.bool_)
         # The window's last slot has just begun and is empty, so one slot less is looked at; the
         # whole length is asked, too, for rules that look once the slot is over.
         for doubling in range(1 if literal else sustained.DOUBLINGS):
-            for size in (self._slots(trigger.for_) << doubling,):
-                for less in (0, 1):
-                    n, x = (_windowed(v, max(1, size - less)) for v in (requests, events))
-                    mask |= (x >= least) & (x > limit * n)
+            size = self._slots(trigger.for_) << doubling
+            for length in {size, max(1, size - 1)}:
+                n, x = (_windowed(v, length, last) for v in (requests, events))
+                mask |= (x >= least) & (x > limit * n)
         return mask
 
 
-def _windowed(counts: Ints, size: int) -> Ints:
-    """Sums of the last `size` slots, at every slot."""
-    upto = np.cumsum(counts)
-    before = np.zeros(len(upto), dtype=upto.dtype)
-    before[size:] = upto[:-size] if len(upto) > size else 0
-    return upto - before
+def _running(known: Ints, new: Ints) -> Ints:
+    """Sums of all slots before each edge, from 0 on."""
+    sums = np.zeros(len(known) + len(new) + 1, np.int64)
+    np.cumsum(np.concatenate([known, new]), out=sums[1:])
+    return sums
+
+
+def _windowed(upto: Ints, size: int, last: int) -> Ints:
+    """Sums of windows of `size` slots that end with each of the `last` slots (or all there are)."""
+    ends = np.arange(max(1, len(upto) - last), len(upto))
+    return upto[ends] - upto[np.maximum(ends - size, 0)]

@@ -69,7 +69,8 @@ def look(
     healthy: float,
     deff: float = DEFAULT_DEFF,
 ) -> list[Window]:
-    """The windows that have requests, shortest first, up to one that fires.
+    """The shortest window that has requests, then the longer ones that could fire: those above the
+    limit. Shortest first, up to one that fires.
 
     Slots are oldest first and end now.
 
@@ -77,20 +78,17 @@ def look(
     how many times more errors scatter than independent ones. `buckets` holds one bitmap per slot:
     the statistics buckets of the subjects that had an event. Slots older than the first are empty.
     """
-    total = len(requests)
+    total, rates = len(requests), _Rates(limit, healthy, deff)
     upto_n, upto_x = _running(requests), _running(events)
-    union, seen, windows = 0, total, list[Window]()
+    windows = list[Window]()
     for doubling in range(DOUBLINGS):
         size = duration << doubling
         start = total - size
-        union |= _union(buckets[max(0, start) : seen])
-        seen = max(0, start)
         edges = [max(0, start + round(i * size / FIFTHS)) for i in range(FIFTHS + 1)]
         n, x = _between(upto_n, edges), _between(upto_x, edges)
-        if any(n):
-            rates = _Rates(limit, healthy, deff)
+        if any(n) and (not windows or sum(x) > limit * sum(n)):
             parts = [buckets[a:b] for a, b in pairwise(edges)]
-            windows.append(_window(size, n, x, union.bit_count(), parts, rates))
+            windows.append(_window(size, n, x, parts, rates))
             if windows[-1].fires:
                 break
         if start <= 0:
@@ -135,12 +133,13 @@ def _window(
     size: int,
     n: Sequence[int],
     x: Sequence[int],
-    distinct: int,
     parts: Sequence[Sequence[int]],
     rates: _Rates,
 ) -> Window:
     """One window from its fifths' requests `n`, events `x` and slots' bitmaps `parts`."""
     requests, events, limit = sum(n), sum(x), rates.limit
+    unions = [_union(part) for part in parts]
+    distinct = _union(unions).bit_count()
     first = next(i for i in range(FIFTHS) if n[i])
     chance, at_limit = (
         rates.chance(events, requests, distinct, rate) for rate in (rates.healthy, limit)
@@ -148,16 +147,14 @@ def _window(
     met = (
         events > limit * requests,
         x[first] > limit * n[first],
-        _lasts(n, x, parts, rates),
+        _lasts(n, x, unions, rates),
         events >= MIN_EVENTS and distinct >= MIN_EVENTS,
         chance <= MAX_CHANCE and at_limit <= MAX_CHANCE_AT_LIMIT,
     )
     return Window(size, requests, events, events / requests, distinct, chance, at_limit, met)
 
 
-def _lasts(
-    n: Sequence[int], x: Sequence[int], parts: Sequence[Sequence[int]], rates: _Rates
-) -> bool:
+def _lasts(n: Sequence[int], x: Sequence[int], unions: Sequence[int], rates: _Rates) -> bool:
     """Whether the rest is above the limit, and not by chance, whichever two fifths are left out.
 
     A burst lies in two neighbouring fifths at most; what it leaves behind must speak for itself.
@@ -166,7 +163,6 @@ def _lasts(
     excess = sorted(b - rates.limit * a for a, b in zip(n, x, strict=True))
     if sum(excess[:-BURST]) <= 1e-9:
         return False
-    unions = [_union(part) for part in parts]
     for kept in combinations(range(FIFTHS), FIFTHS - BURST):
         rest_n, rest_x = sum(n[i] for i in kept), sum(x[i] for i in kept)
         distinct = _union([unions[i] for i in kept]).bit_count()
