@@ -193,7 +193,8 @@ class _Evidence:
             self._slots[slot.key] = _copy(slot)
         else:
             known.merge(slot)
-        self._spans[slot.key] = span
+        if span:
+            self._spans[slot.key] = span
 
     def _add_sums(self, sums: BucketSums) -> None:
         columns = self._sums.setdefault(sums.key, {})
@@ -269,8 +270,9 @@ class _Evidence:
         """Merge slots older than a day to minutes, older than two weeks to hours; forget runs and
         silent gateways."""
         for span, before in folding(now):
-            narrow = [k for k, s in self._spans.items() if s < span and k.start < before]
-            for slot in [(self._spans.pop(key), self._slots.pop(key))[1] for key in narrow]:
+            narrow = [k for k in self._slots if k.start < before and self._spans.get(k, 0) < span]
+            for slot in [self._slots.pop(key) for key in narrow]:
+                self._spans.pop(slot.key, None)
                 self._add_slot(widened(slot, span), span)
         for gateway, numbers in list(self._batches.items()):
             if max(numbers.values()) < now - SILENT_GATEWAYS_KEPT:

@@ -64,6 +64,32 @@ class Series(NamedTuple):
     buckets: list[int]
 
 
+class _Totals:
+    """Everything of one epoch, arm and mode, since it began."""
+
+    __slots__ = ("cost", "errors", "latency", "priced", "requests", "statuses", "violations")
+
+    def __init__(self) -> None:
+        self.requests = self.errors = self.priced = self.violations = 0
+        self.cost = 0.0
+        self.statuses: dict[str, int] = {}
+        self.latency: dict[int, int] = {}
+
+    def add(self, slot: Slot) -> None:
+        self.requests += slot.requests
+        self.errors += slot.errors.count
+        self.priced += slot.priced
+        self.cost += slot.cost
+        self.violations += slot.violations
+        if slot.latency:
+            add_counts(self.latency, slot.latency)
+        if slot.statuses:
+            add_counts(self.statuses, slot.statuses)
+
+
+_NOTHING = _Totals()
+
+
 class Book:
     """Evidence of one rollout, in memory."""
 
@@ -76,9 +102,7 @@ class Book:
         self._tracks: dict[tuple[int, Arm, Mode], Track] = {}
         self._oldest = 0
         self._oldest_second = 0
-        self._counts: dict[tuple[int, Arm, Mode], list[float]] = defaultdict(lambda: [0.0] * 5)
-        self._statuses: dict[tuple[int, Arm, Mode], dict[str, int]] = defaultdict(dict)
-        self._latency: dict[tuple[int, Arm, Mode], dict[int, int]] = defaultdict(dict)
+        self._totals: dict[tuple[int, Arm, Mode], _Totals] = defaultdict(_Totals)
         self._sums: dict[tuple[int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._tiers: dict[tuple[int, int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
         self._agents: dict[str, dict[tuple[int, Arm, Mode], dict[str, Floats]]] = {}
@@ -100,17 +124,11 @@ class Book:
         if track is None:
             track = self._tracks[key] = Track(number)
         track.add(number, slot)
-        counts = self._counts[key]
-        amounts = (slot.requests, slot.errors.count, slot.priced, slot.cost, slot.violations)
-        for i, amount in enumerate(amounts):
-            counts[i] += amount
+        self._totals[key].add(slot)
         if slot.key.arm == "candidate" and (slot.cost or slot.priced):
             self._paid.add(slot.key.start // 60, slot.cost, slot.priced)
-        if slot.latency:
-            add_counts(self._latency[key], slot.latency)
-        if slot.statuses:
-            add_counts(self._statuses[key], slot.statuses)
-        self.newest = max(self.newest or 0, slot.key.start)
+        if self.newest is None or slot.key.start > self.newest:
+            self.newest = slot.key.start
 
     def add_sums(self, sums: BucketSums) -> None:
         """Add bucket sums, pooled over agents, also kept by tier and by agent."""
@@ -163,19 +181,21 @@ class Book:
 
     def counts(self, epochs: Iterable[int], arm: Arm, mode: Mode) -> Counts:
         """Totals over `epochs`."""
-        totals = [0.0] * 5
-        for epoch in epochs:
-            for i, amount in enumerate(self._counts.get((epoch, arm, mode), totals[:0])):
-                totals[i] += amount
-        requests, errors, priced, cost, violations = totals
-        return Counts(int(requests), int(errors), int(priced), cost, int(violations))
+        found = [self._totals.get((epoch, arm, mode), _NOTHING) for epoch in epochs]
+        return Counts(
+            requests=sum(t.requests for t in found),
+            errors=sum(t.errors for t in found),
+            priced=sum(t.priced for t in found),
+            cost=sum((t.cost for t in found), 0.0),
+            violations=sum(t.violations for t in found),
+        )
 
     def unavailable(self, epochs: Iterable[int], arm: Arm) -> float:
         """The share of requests with a 5xx or no answer at all; 0 without requests."""
         totals: dict[str, int] = {}
         for epoch in epochs:
             for mode in (LIVE, SHADOW):
-                add_counts(totals, self._statuses.get((epoch, arm, mode), {}))
+                add_counts(totals, self._totals.get((epoch, arm, mode), _NOTHING).statuses)
         everything = sum(totals.values())
         return (totals.get("5", 0) + totals.get("0", 0)) / everything if everything else 0.0
 
@@ -183,7 +203,7 @@ class Book:
         """The latency histogram over `epochs`: log index -> count."""
         merged: dict[int, int] = {}
         for epoch in epochs:
-            add_counts(merged, self._latency.get((epoch, arm, mode), {}))
+            add_counts(merged, self._totals.get((epoch, arm, mode), _NOTHING).latency)
         return merged
 
     def sums(self, epoch: int, arm: Arm, mode: Mode, columns: Sequence[str]) -> Floats:

@@ -42,7 +42,7 @@ def value(kind: str) -> str:
     return f"{kind}.value"
 
 
-class Tally(msgspec.Struct):
+class Tally(msgspec.Struct, gc=False):
     """A count of events, and which of the 256 statistics buckets they came from.
 
     `buckets` is a 32-byte little-endian bitmap; its population count is a lower bound of the
@@ -58,7 +58,7 @@ class Tally(msgspec.Struct):
         return Tally(self.count + other.count, bits.to_bytes(32, "little"))
 
 
-class SlotKey(msgspec.Struct, frozen=True, order=True):
+class SlotKey(msgspec.Struct, frozen=True, order=True, gc=False):
     """Where a slot belongs. `start` is unix seconds, a multiple of the slot length."""
 
     rollout: str
@@ -69,7 +69,7 @@ class SlotKey(msgspec.Struct, frozen=True, order=True):
     start: int
 
 
-class Slot(msgspec.Struct):
+class Slot(msgspec.Struct, gc=False):
     """What happened in one slot.
 
     `errors` are answers with 4xx or 5xx and failures without an answer; requests refused by the
@@ -82,8 +82,8 @@ class Slot(msgspec.Struct):
     key: SlotKey
     requests: int = 0
     errors: Tally = msgspec.field(default_factory=Tally)
-    over: dict[str, Tally] = msgspec.field(default_factory=lambda: {})
-    statuses: dict[str, int] = msgspec.field(default_factory=lambda: {})
+    over: dict[str, Tally] = {}
+    statuses: dict[str, int] = {}
     limited: int = 0
     aborted: int = 0
     fallbacks: int = 0
@@ -94,7 +94,7 @@ class Slot(msgspec.Struct):
     priced: int = 0
     tool_calls: int = 0
     violations: int = 0
-    latency: dict[int, int] = msgspec.field(default_factory=lambda: {})
+    latency: dict[int, int] = {}
 
     def merge(self, other: "Slot") -> None:
         """Add `other`, which must have the same key."""
@@ -266,15 +266,15 @@ class Batch(msgspec.Struct):
     sent_at: datetime
     applied: int
     limiter_epoch: int = 0
-    slots: list[Slot] = msgspec.field(default_factory=lambda: [])
-    sums: list[BucketSums] = msgspec.field(default_factory=lambda: [])
-    seen: list[Seen] = msgspec.field(default_factory=lambda: [])
-    violations: list[Violation] = msgspec.field(default_factory=lambda: [])
-    versions: dict[str, str] = msgspec.field(default_factory=lambda: {})
-    last_candidate: dict[str, datetime] = msgspec.field(default_factory=lambda: {})
+    slots: list[Slot] = []
+    sums: list[BucketSums] = []
+    seen: list[Seen] = []
+    violations: list[Violation] = []
+    versions: dict[str, str] = {}
+    last_candidate: dict[str, datetime] = {}
     head: Head | None = None
     in_flight: int = 0
     lost: int = 0
-    calls: list[Call] = msgspec.field(default_factory=lambda: [])
-    requests: list[dict[str, Any]] = msgspec.field(default_factory=lambda: [])
+    calls: list[Call] = []
+    requests: list[dict[str, Any]] = []
     offered: int = 0

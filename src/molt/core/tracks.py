@@ -28,9 +28,8 @@ class _Events:
         self.buckets = [0] * size
 
     def add(self, i: int, tally: Tally) -> None:
-        if tally.count or tally.buckets != _NOBODY:
-            self.counts[i] += tally.count
-            self.buckets[i] |= int.from_bytes(tally.buckets, "little")
+        self.counts[i] += tally.count
+        self.buckets[i] |= int.from_bytes(tally.buckets, "little")
 
     def moved(self, low: int, before: int, after: int) -> "_Events":
         """Without the first `low` slots, with so many empty ones before and after."""
@@ -38,6 +37,10 @@ class _Events:
         fresh.counts = np.pad(self.counts[low:], (before, after))
         fresh.buckets = [0] * before + self.buckets[low:] + [0] * after
         return fresh
+
+
+def _happened(tally: Tally) -> bool:
+    return tally.count != 0 or tally.buckets != _NOBODY
 
 
 class Track:
@@ -59,8 +62,11 @@ class Track:
             self._make_room(i)
             i = number - self.first
         self.requests[i] += slot.requests
-        self._errors.add(i, slot.errors)
+        if _happened(slot.errors):
+            self._errors.add(i, slot.errors)
         for name, tally in slot.over.items():
+            if not _happened(tally):
+                continue
             events = self._over.get(name)
             if events is None:
                 events = self._over[name] = _Events(len(self))

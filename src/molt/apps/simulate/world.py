@@ -472,6 +472,8 @@ class World:
 
 def _swing(rate: Rate, at: float) -> float:
     """How the base swings over week and day."""
+    if rate.weekend == rate.night == 1.0:
+        return 1.0
     times = np.array([at])
     factor = rate.weekend if weekend(times)[0] else 1.0
     return factor * (rate.night if night(times)[0] else 1.0)
