@@ -7,7 +7,9 @@ from typing import Any, cast
 from molt.adapters.playbooks import load_playbook
 from molt.control import analytics
 from molt.control.analytics import Choice
+from molt.control.call_slots import about_calls, call_slots
 from molt.core.evidence import Call, Slot, SlotKey, Tally
+from molt.core.rollout import Stay
 from molt.core.stats.latency import binned
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -19,8 +21,8 @@ def slot(offset: int, arm: str = "candidate", agent: str = "guest", **fields: An
     return Slot(key, **{"requests": 10, "latency": binned([100.0] * 10), **fields})
 
 
-def by_arm(key: SlotKey) -> str:
-    return key.arm
+def by_arm(slot: Slot) -> str:
+    return slot.key.arm
 
 
 def test_points_hold_whole_slots_and_add_up_to_the_totals() -> None:
@@ -94,3 +96,50 @@ def test_the_cost_of_a_day_scales_the_gates_interval() -> None:
     assert (found["low"], found["estimate"], found["high"]) == (24.0, 48.0, 72.0)
     assert analytics.projected_per_day([], gate, 3600) is None
     assert analytics.projected_per_day([slot(0)], None, 3600) is None
+
+
+def call(name: str, kind: str = "tool", seconds: float = 0.0, **fields: Any) -> Call:
+    at = START + timedelta(seconds=seconds)
+    known = {"id": name, "at": at, "rollout": "r", "agent": "guest", "status": 200}
+    defaults = {"disposition": "read", "latency_ms": 20.0}
+    return Call(kind=cast("Any", kind), name=name, **{**known, **defaults, **fields})
+
+
+def test_calls_are_charted_by_tool_and_narrowed_by_tool_model_agent_and_step() -> None:
+    stays = (
+        Stay(START - timedelta(hours=1), 1, 0, "shadow", 0),
+        Stay(START + timedelta(seconds=60), 2, 5, "canary", 0),
+    )
+    calls = [
+        call("menu", seconds=1),
+        call("menu", seconds=61, status=500),
+        call("order", seconds=2, status=0, disposition="denied", agent="admin"),
+        call("gpt", "model", seconds=3, tokens_out=7, cost=0.25),
+        call("menu", seconds=4000),
+    ]
+
+    def found(**asked: Any) -> list[dict[str, Any]]:
+        choice = HOUR._replace(**asked)
+        assert about_calls(choice)
+        slots = call_slots(calls, choice, stays, 10)
+        rollout = cast("Any", SimpleNamespace(stays=stays))
+        return analytics.totals(slots, choice, analytics.grouping(rollout, choice.by))
+
+    menu, order = found(by="tool")
+    assert (menu["group"], menu["requests"], menu["errors"], menu["status_5xx"]) == (
+        "menu",
+        2,
+        1,
+        1,
+    )
+    assert (order["group"], order["violations"], order["no_answer"]) == ("order", 1, 0)
+    assert [r["requests"] for r in found(tool="menu", epoch=2)] == [1]
+    assert [r["group"] for r in found(tool="menu", by="step")] == [
+        "canary 5% (#2)",
+        "shadow 0% (#1)",
+    ]
+    assert [r["group"] for r in found(by="tool", agent="admin")] == ["order"]
+    (model,) = found(model="gpt", by="model")
+    assert (model["tokens_out"], model["cost"], model["tool_calls"]) == (7, 0.25, 0)
+    assert [r["requests"] for r in found(tool="menu", model="gpt")] == [3]
+    assert not about_calls(HOUR)

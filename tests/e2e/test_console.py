@@ -265,6 +265,62 @@ def test_a_thousand_requests_a_second_are_sampled_and_the_page_stays_quick(
         assert "q=%2F19%2F7" in page.url
 
 
+def gateway_post(molt: Molt, **batch: Any) -> httpx.Response:
+    """What a gateway would send to control, by the same endpoint with the same key."""
+    settings = json.loads(next(molt.data.rglob("gateway-1.json")).read_text())
+    headers = {"authorization": f"Bearer {settings['gateway_key']}"}
+    now = datetime.now(UTC).isoformat()
+    body = {"gateway": "test", "sequence": 1, "sent_at": now, "applied": 1, **batch}
+    return httpx.post(f"{molt.api}/gateway/v1/batches", json=body, headers=headers)
+
+
+def test_metrics_are_drawn_over_time_and_calls_by_tool_each_with_its_csv(
+    chrome: Browser, clean: Molt
+) -> None:
+    molt = clean
+    molt.begin(quick(50), "charted")
+    for number in range(12):
+        molt.ask("Show me your beers", user=f"u{number}")
+    kinds = ("order_completed", "cart_abandoned")
+    outcomes = [
+        {"id": f"c{n}{kind}", "subject": f"u{n}", "agent": "guest", "kind": kind}
+        for n in range(12)
+        for kind in ("cart_started", kinds[n % 3 == 0])
+    ]
+    answer = molt.client.post("/outcomes", json=outcomes)
+    assert answer.status_code == 202, answer.text
+    now = datetime.now(UTC).isoformat()
+    calls = [
+        {"id": f"call-{n}", "at": now, "kind": "tool", "name": name, "disposition": "read",
+         "rollout": "charted", "run": "r", "agent": "guest", "status": 200, "latency_ms": 5.0}
+        for n, name in enumerate(("menu_search", "menu_search", "place_order"))
+    ]  # fmt: skip
+    gateway = f"calls-{time.monotonic_ns()}"
+    assert gateway_post(molt, gateway=gateway, calls=calls).status_code == 204
+    until(lambda: molt.state("charted")["arms"]["candidate"]["requests"], what="evidence is in")
+    # What a decision has seen is recorded with it.
+    molt.post("/violations", agent="guest", tool="drop_tables", id="v1")
+    until(lambda: molt.events("RolledBack", "charted"), what="the violation took it back")
+    with signed_in(chrome, molt, "ana", "viewer") as ana:
+        page = ana.open("analytics?rollout=charted")
+        chart = page.locator("#ab-order_completion")
+        expect(chart.locator("canvas")).to_be_visible(timeout=PATIENCE)
+        with page.expect_download() as download:
+            chart.get_by_role("link", name="CSV").click()
+        lines = Path(download.value.path()).read_text().splitlines()
+        assert lines[0].startswith("at,metric,title,")
+        assert all(",order_completion," in line for line in lines[1:])
+        assert len(lines) > 1
+        page.get_by_label("Tool", exact=True).select_option("menu_search")
+        expect(page.get_by_text("calls of the tool menu_search")).to_be_visible()
+        assert "tool=menu_search" in page.url
+        expect(page.locator("#state")).to_contain_text("2 calls", timeout=PATIENCE)
+        expect(page.locator("#traffic canvas")).to_be_visible()
+        page.get_by_label("Compare by").select_option("tool")
+        totals = page.get_by_role("region", name="In this range")
+        expect(totals.locator("tbody th").first).to_have_text("menu_search")
+
+
 def test_another_plan_is_held_against_the_recorded_evidence_and_then_stands_beside_now(
     chrome: Browser, clean: Molt
 ) -> None:

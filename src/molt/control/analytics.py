@@ -29,6 +29,8 @@ class Choice(NamedTuple):
     agent: str | None = None
     arm: str | None = None
     epoch: int | None = None
+    tool: str | None = None
+    model: str | None = None
 
 
 def _step_name(rollout: Rollout, epoch: int) -> str:
@@ -36,13 +38,19 @@ def _step_name(rollout: Rollout, epoch: int) -> str:
     return f"{stay.phase} {stay.share:g}% (#{epoch})" if stay else f"#{epoch}"
 
 
-def grouping(rollout: Rollout, by: str) -> Callable[[SlotKey], str]:
-    """The name of the group of a slot: `arm`, `agent`, or `step`."""
+def grouping(rollout: Rollout, by: str) -> Callable[[Slot], str]:
+    """The name of the group of a slot: `arm`, `agent` or `step`; of a call `tool` or `model` too."""
     if by == "agent":
-        return lambda key: key.agent
+        return lambda slot: slot.key.agent
     if by == "step":
-        return lambda key: _step_name(rollout, key.epoch)
-    return lambda key: f"{key.arm} (shadow)" if key.mode == "shadow" else key.arm
+        return lambda slot: _step_name(rollout, slot.key.epoch)
+    if by in ("tool", "model"):
+        return lambda slot: getattr(slot, "name", "")
+    return lambda slot: _arm_name(slot.key)
+
+
+def _arm_name(key: SlotKey) -> str:
+    return f"{key.arm} (shadow)" if key.mode == "shadow" else key.arm
 
 
 def chosen(slots: Iterable[Slot], choice: Choice) -> list[Slot]:
@@ -65,13 +73,13 @@ def width(choice: Choice, slot_seconds: int) -> int:
 
 
 def series(
-    slots: Sequence[Slot], choice: Choice, slot_seconds: int, name: Callable[[SlotKey], str]
+    slots: Sequence[Slot], choice: Choice, slot_seconds: int, name: Callable[[Slot], str]
 ) -> list[dict[str, Any]]:
     """One row a point of time and group, in order of time; points without data have no row."""
     wide = width(choice, slot_seconds)
     merged: dict[tuple[int, str], Slot] = {}
     for slot in slots:
-        place = (slot.key.start // wide * wide, name(slot.key))
+        place = (slot.key.start // wide * wide, name(slot))
         merged.setdefault(place, Slot(slot.key)).merge(slot)
     return [
         {"at": datetime.fromtimestamp(start, UTC), "group": group} | figures(slot, wide)
@@ -80,12 +88,12 @@ def series(
 
 
 def totals(
-    slots: Sequence[Slot], choice: Choice, name: Callable[[SlotKey], str]
+    slots: Sequence[Slot], choice: Choice, name: Callable[[Slot], str]
 ) -> list[dict[str, Any]]:
     """One row a group over the whole range."""
     merged: dict[str, Slot] = {}
     for slot in slots:
-        merged.setdefault(name(slot.key), Slot(slot.key)).merge(slot)
+        merged.setdefault(name(slot), Slot(slot.key)).merge(slot)
     length = (choice.end - choice.start).total_seconds()
     return [{"group": group} | figures(merged[group], length) for group in sorted(merged)]
 
@@ -173,11 +181,16 @@ def _slower(slots: Iterable[Slot], cut_ms: float) -> int:
     return sum(count for s in slots for i, count in s.latency.items() if i >= index)
 
 
-def by_step(scene: Scene) -> list[dict[str, Any]]:
-    """Every A/B metric in every step in which both arms had users: difference and interval."""
+def by_step(scene: Scene, agent: str | None = None) -> list[dict[str, Any]]:
+    """Every A/B metric in every step in which both arms had users: difference and interval.
+
+    Of one agent type if given.
+    """
     rows: list[dict[str, Any]] = []
     for name, metric in scene.playbook.metrics.items():
-        for epoch, stratum in zip(scene.live_epochs(), strata(scene, metric), strict=True):
+        for epoch, stratum in zip(
+            scene.live_epochs(), strata(scene, metric, agent=agent), strict=True
+        ):
             d = ratio.difference([stratum], binary=metric.binary)
             if d is None or not d.control:
                 continue

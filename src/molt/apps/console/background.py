@@ -14,6 +14,8 @@ from molt.core.errors import OperatorError
 SECONDS: Final = 120.0
 """What one piece of work may take; then it is ended."""
 NICENESS: Final = 10
+FRESH_SECONDS: Final = 30.0
+"""Metrics over time are told again only when they are older than this."""
 
 
 class Replays:
@@ -26,6 +28,7 @@ class Replays:
         self._data = data
         self._seconds = seconds
         self._turn = asyncio.Lock()
+        self._told: dict[tuple[str, str | None], tuple[float, list[dict[str, Any]]]] = {}
 
     def recorded(self, rollout: str) -> bool:
         """Whether the evidence of this rollout was kept, so that decisions can be made again."""
@@ -40,7 +43,12 @@ class Replays:
 
     async def metrics(self, rollout: str, agent: str | None = None) -> list[dict[str, Any]]:
         """Each A/B metric with its interval, over time. Raises `OperatorError`."""
+        clock = asyncio.get_running_loop().time
+        at, rows = self._told.get((rollout, agent), (-FRESH_SECONDS, []))
+        if clock() - at < FRESH_SECONDS:
+            return rows
         found = await self._run(rollout, "--metrics", *(("--agent", agent) if agent else ()))
+        self._told[(rollout, agent)] = clock(), found["metrics"]
         return found["metrics"]
 
     async def _run(self, rollout: str, *options: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -13,15 +13,20 @@ from pydantic import AwareDatetime, BaseModel
 
 from molt.apps.api.auth import Viewer
 from molt.apps.console import sketches
+from molt.apps.console.background import Replays
 from molt.apps.console.pages.choosing import chosen, desks
 from molt.apps.console.render import render
 from molt.control import analytics, view
 from molt.control.analytics import Choice
+from molt.control.call_slots import about_calls, call_slots
+from molt.control.course import Point
 from molt.control.desk import Desk
 from molt.core.errors import OperatorError
+from molt.core.evidence import Call, Slot
 
 router = APIRouter()
 
+METRIC_COLUMNS: Final = Point._fields
 RANGES: Final = {
     "5m": timedelta(minutes=5),
     "15m": timedelta(minutes=15),
@@ -32,6 +37,7 @@ RANGES: Final = {
     "28d": timedelta(days=28),
 }
 Table = Literal["series", "totals", "steps", "tools", "models", "budgets", "heat"]
+By = Literal["arm", "agent", "step", "tool", "model"]
 MOST_CALLS: Final = 20_000
 
 
@@ -42,10 +48,12 @@ class Asked(BaseModel):
     span: str = ""
     start: AwareDatetime | None = None
     end: AwareDatetime | None = None
-    by: Literal["arm", "agent", "step"] = "arm"
+    by: By = "arm"
     agent: str | None = None
     arm: Literal["control", "candidate"] | None = None
     step: int | None = None
+    tool: str | None = None
+    model: str | None = None
 
 
 def asked(
@@ -53,10 +61,12 @@ def asked(
     span: str = "",
     start: str = "",
     end: str = "",
-    by: Literal["arm", "agent", "step"] = "arm",
+    by: By = "arm",
     agent: str = "",
     arm: str = "",
     step: str = "",
+    tool: str = "",
+    model: str = "",
 ) -> Asked:
     """The query; a field of a form that was left empty counts as left out."""
     return Asked.model_validate(
@@ -69,6 +79,8 @@ def asked(
             "agent": agent or None,
             "arm": arm or None,
             "step": step or None,
+            "tool": tool or None,
+            "model": model or None,
         }
     )
 
@@ -85,7 +97,7 @@ def _choice(request: Request, query: Asked, desk: Desk) -> Choice:
     start = query.start or end - RANGES[query.span]
     if start >= end:
         raise OperatorError("The time range is empty: its start is not before its end")
-    return Choice(start, end, query.by, query.agent, query.arm, query.step)
+    return Choice(start, end, query.by, query.agent, query.arm, query.step, query.tool, query.model)
 
 
 @router.get("/analytics")
@@ -95,7 +107,8 @@ async def page(request: Request, caller: Viewer, query: Query_) -> Response:
     if desk is None:
         return render(request, "no_rollout.html", caller, page="analytics")
     stays = [(s.epoch, f"{s.phase} {s.share:g}% (#{s.epoch})") for s in desk.rollout.stays]
-    found = await _tables(request, desk, _choice(request, query, desk))
+    choice = _choice(request, query, desk)
+    found = await _tables(request, desk, choice)
     return render(
         request,
         "analytics.html",
@@ -107,6 +120,10 @@ async def page(request: Request, caller: Viewer, query: Query_) -> Response:
         rollout=desk.id,
         agents=desk.rollout.agents,
         stays=stays,
+        about_calls=about_calls(choice),
+        names=_names(found, query),
+        charts=[(name, m.title or name) for name, m in desk.playbook.metrics.items()],
+        recorded=request.app.state.replays.recorded(desk.id),
         **found,
     )
 
@@ -116,13 +133,14 @@ async def data(request: Request, _: Viewer, query: Query_) -> dict[str, Any]:
     """What the charts draw."""
     desk = _desk(request, query)
     choice = _choice(request, query, desk)
-    slots = await _slots(request, desk, choice)
+    slots = (await _drawn(request, desk, choice))[0]
     name = analytics.grouping(desk.rollout, choice.by)
     length = desk.book.slot_seconds
     return {
         "start": choice.start.timestamp(),
         "end": choice.end.timestamp(),
         "width": analytics.width(choice, length),
+        "calls": about_calls(choice),
         "rows": [
             r | {"at": r["at"].timestamp()} for r in analytics.series(slots, choice, length, name)
         ],
@@ -141,6 +159,38 @@ async def data(request: Request, _: Viewer, query: Query_) -> dict[str, Any]:
     }
 
 
+async def _metrics(request: Request, query: Asked, metric: str) -> list[dict[str, Any]]:
+    """The metrics over time within the range that was asked for."""
+    desk = _desk(request, query)
+    choice = _choice(request, query, desk)
+    replays: Replays = request.app.state.replays
+    rows = await replays.metrics(desk.id, query.agent) if replays.recorded(desk.id) else []
+    return [
+        row
+        for row in rows
+        if metric in ("", row["metric"])
+        and choice.start <= datetime.fromisoformat(row["at"]) < choice.end
+    ]
+
+
+@router.get("/analytics/metrics")
+async def metrics(request: Request, _: Viewer, query: Query_) -> dict[str, Any]:
+    """A/B metrics with their intervals over time, from the recorded evidence."""
+    rows = await _metrics(request, query, "")
+    for row in rows:
+        row["unix"] = datetime.fromisoformat(row["at"]).timestamp()
+    return {"rows": rows}
+
+
+@router.get("/analytics/metrics.csv")
+async def metrics_csv(
+    request: Request, _: Viewer, query: Query_, metric: Annotated[str, Query(max_length=100)] = ""
+) -> Response:
+    """The same as CSV, all metrics or one."""
+    rows = await _metrics(request, query, metric)
+    return _as_csv(METRIC_COLUMNS, rows, f"{_desk(request, query).id}-metrics.csv")
+
+
 @router.get("/analytics/{table}.csv")
 async def export(
     table: Table,
@@ -155,7 +205,10 @@ async def export(
     found = await _tables(request, desk, choice, everything=True)
     rows: Sequence[Mapping[str, Any]] = found[table]
     names = [c for c in columns.split(",") if c] or list(rows[0] if rows else ())
-    name = f"{desk.id}-{table}.csv"
+    return _as_csv(names, rows, f"{desk.id}-{table}.csv")
+
+
+def _as_csv(names: Sequence[str], rows: Sequence[Mapping[str, Any]], name: str) -> Response:
     return StreamingResponse(
         _csv(names, rows),
         media_type="text/csv",
@@ -190,31 +243,53 @@ def _desk(request: Request, query: Asked) -> Desk:
     return desk
 
 
-async def _slots(request: Request, desk: Desk, choice: Choice) -> list[Any]:
+async def _slots(request: Request, desk: Desk, choice: Choice) -> list[Slot]:
     kept = await request.app.state.store.slots(desk.id, int(choice.start.timestamp()))
     return analytics.chosen(kept, choice)
+
+
+async def _calls(request: Request, desk: Desk, choice: Choice) -> list[Call]:
+    """The calls of the range, the first `MOST_CALLS` of them."""
+    calls = await request.app.state.store.calls(desk.id, choice.start, MOST_CALLS)
+    return [c for c in calls if c.at < choice.end and choice.agent in (None, c.agent)]
+
+
+async def _drawn(request: Request, desk: Desk, choice: Choice) -> tuple[list[Slot], Sequence[Call]]:
+    """What charts are about: requests, or calls where a tool or model is asked for; and all calls."""
+    calls = await _calls(request, desk, choice)
+    if about_calls(choice):
+        return call_slots(calls, choice, desk.rollout.stays, int(desk.book.slot_seconds)), calls
+    return await _slots(request, desk, choice), calls
+
+
+def _names(found: Mapping[str, Any], query: Asked) -> dict[str, list[str]]:
+    """The tools and models that can be chosen: those of the range, and the one that is chosen."""
+    return {
+        kind: sorted({row["name"] for row in found[f"{kind}s"]} | ({chosen} if chosen else set()))
+        for kind, chosen in (("tool", query.tool), ("model", query.model))
+    }
 
 
 async def _tables(
     request: Request, desk: Desk, choice: Choice, everything: bool = False
 ) -> dict[str, Any]:
     now = request.app.state.clock.now()
-    slots = await _slots(request, desk, choice)
-    calls = await request.app.state.store.calls(desk.id, choice.start, MOST_CALLS)
-    calls = [c for c in calls if c.at < choice.end and choice.agent in (None, c.agent)]
+    slots, calls = await _drawn(request, desk, choice)
+    requests = await _slots(request, desk, choice) if about_calls(choice) else slots
     name = analytics.grouping(desk.rollout, choice.by)
     seconds = (choice.end - choice.start).total_seconds()
     state = view.state(desk, now, request.app.state.controller.availability)
     cost = next((g["numbers"] for g in state["gates"] if g["name"] == "cost_within_budget"), None)
-    steps = analytics.by_step(desk.scene(now))
+    steps = analytics.by_step(desk.scene(now), choice.agent)
     tables = {
         "totals": analytics.totals(slots, choice, name),
         "steps": [row | {"sketch": _sketch(row)} for row in steps],
         "tools": analytics.use(calls, "tool"),
         "models": analytics.use(calls, "model"),
-        "budgets": analytics.budgets(desk, slots, seconds),
-        "projected": analytics.projected_per_day(slots, cost, seconds),
+        "budgets": analytics.budgets(desk, requests, seconds),
+        "projected": analytics.projected_per_day(requests, cost, seconds),
         "slos": state["slos"],
+        "calls_until": calls[-1].at if len(calls) >= MOST_CALLS else None,
     }
     if everything:
         length = desk.book.slot_seconds

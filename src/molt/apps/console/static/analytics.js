@@ -13,13 +13,20 @@ const seconds = (ms) => (ms == null ? "–" : ms >= 1000 ? `${(ms / 1000).toFixe
 const percent = (v) => (v == null ? "–" : `${(100 * v).toFixed(1)}%`);
 const money = (v) => (v == null ? "–" : `$${v.toPrecision(3)}`);
 const plain = (v) => (v == null ? "–" : Number(v.toPrecision(3)).toString());
+// Times on the axis of a chart, in 24 hours as everywhere else.
+function clockTicks(_, ticks, __, ___, step) {
+  const format = step >= 86400 ? { month: "short", day: "numeric" }
+    : { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(step < 60 ? { second: "2-digit" } : {}) };
+  return ticks.map((t) => new Intl.DateTimeFormat(undefined, format).format(new Date(t * 1000)));
+}
+const moment = (t) => (t == null ? "–" : new Date(t * 1000).toLocaleTimeString([], { hourCycle: "h23" }));
 const CHARTS = {
   traffic: { value: (r) => r.per_second, show: plain },
-  errors: { value: (r) => r.error_rate, show: percent, limit: (d) => d.slos.error_rate },
-  p50: { value: (r) => r.p50_ms, show: seconds, limit: (d) => d.slos.p50_ms },
-  p95: { value: (r) => r.p95_ms, show: seconds, limit: (d) => d.slos.p95_ms },
+  errors: { value: (r) => r.error_rate, show: percent, limit: (d) => (d.calls ? null : d.slos.error_rate) },
+  p50: { value: (r) => r.p50_ms, show: seconds, limit: (d) => (d.calls ? null : d.slos.p50_ms) },
+  p95: { value: (r) => r.p95_ms, show: seconds, limit: (d) => (d.calls ? null : d.slos.p95_ms) },
   tokens: { value: (r) => (r.requests ? r.tokens_out / r.requests : null), show: plain },
-  cost: { value: (r) => r.cost_per_1000, show: money, limit: (d) => d.budget_per_1000 },
+  cost: { value: (r) => r.cost_per_1000, show: money, limit: (d) => (d.calls ? null : d.budget_per_1000) },
   tools: { value: (r) => r.tools_per_request, show: plain },
 };
 
@@ -33,15 +40,20 @@ function marks(data) {
     const { ctx } = u, { left, top, width, height } = u.bbox;
     ctx.save();
     ctx.strokeStyle = css("--line"); ctx.fillStyle = css("--soft"); ctx.setLineDash([4, 4]); ctx.font = `${11 * devicePixelRatio}px sans-serif`;
+    let written = -Infinity;
     for (const mark of data.marks) {
       const x = u.valToPos(mark.at, "x", true);
       if (x < left || x > left + width) continue;
       ctx.beginPath(); ctx.moveTo(x, top); ctx.lineTo(x, top + height); ctx.stroke();
+      if (x - written < 34 * devicePixelRatio) continue;
+      written = x;
       ctx.fillText(mark.text, x + 3, top + 11 * devicePixelRatio);
     }
     ctx.restore();
   }] } };
 }
+
+const axisStyle = () => ({ stroke: css("--soft"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line") } });
 
 function drawChart(holder, name, data, groups, times) {
   const spec = CHARTS[name];
@@ -50,8 +62,8 @@ function drawChart(holder, name, data, groups, times) {
   for (const row of data.rows) columns[groups.indexOf(row.group)][index.get(row.at)] = spec.value(row);
   const limit = spec.limit ? spec.limit(data) : null;
   const colours = PALETTE[isDark() ? "dark" : "light"];
-  const axis = { stroke: css("--soft"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line") } };
-  const series = [{}, ...groups.map((g, i) => ({
+  const axis = axisStyle();
+  const series = [{ value: (_, t) => moment(t) }, ...groups.map((g, i) => ({
     label: g, stroke: g.startsWith("control") ? colours[0] : g.startsWith("candidate") ? colours[1] : colours[i % colours.length],
     width: 2, dash: g.includes("shadow") ? [6, 4] : undefined, spanGaps: false, points: { size: 4 }, value: (_, v) => spec.show(v),
   }))];
@@ -65,7 +77,7 @@ function drawChart(holder, name, data, groups, times) {
   charts.set(name, new uPlot({
     width: Math.max(200, holder.clientWidth), height: 220, series, plugins: [marks(data)],
     scales: { x: { time: true, range: [data.start, data.end] }, y: { range: (_, low, high) => [0, (high ?? 1) * 1.08 || 1] } },
-    axes: [axis, { ...axis, size: 62, values: (_, ticks) => ticks.map(spec.show) }],
+    axes: [{ ...axis, values: clockTicks }, { ...axis, size: 62, values: (_, ticks) => ticks.map(spec.show) }],
     cursor: { sync: { key: "molt" } },
   }, all, holder));
 }
@@ -97,6 +109,53 @@ function drawHeat(data) {
   ctx.fillText(clock(data.end), width - 40, height - 6);
 }
 
+// A metric over time: the difference as a line in the band of its interval.
+function drawMetric(holder, name, rows) {
+  charts.get(`ab-${name}`)?.destroy();
+  charts.delete(`ab-${name}`);
+  holder.textContent = "";
+  if (!rows.length) {
+    holder.textContent = "Nothing to compare in this range: that needs a step in which both arms serve users, and outcomes.";
+    return;
+  }
+  const column = (key) => rows.map((r) => r[key]);
+  const known = rows.slice(Math.floor(rows.length / 2)).flatMap((r) => [r.low, r.high, r.difference]).filter((v) => v != null);
+  const low = Math.min(0, ...known), high = Math.max(0, ...known), room = 0.15 * (high - low || 1);
+  const axis = axisStyle(), colour = css("--candidate");
+  charts.set(`ab-${name}`, new uPlot({
+    width: Math.max(200, holder.clientWidth), height: 220, plugins: [marks(last || { marks: [] })],
+    series: [{ value: (_, t) => moment(t) },
+      { label: "difference", stroke: colour, width: 2, points: { size: 4 }, value: (_, v) => plain(v) },
+      { label: "from", stroke: colour, width: 1, dash: [3, 3], points: { show: false }, value: (_, v) => plain(v) },
+      { label: "to", stroke: colour, width: 1, dash: [3, 3], points: { show: false }, value: (_, v) => plain(v) },
+      { label: "none", stroke: css("--danger"), width: 1, dash: [2, 3], points: { show: false }, value: () => "0" }],
+    bands: [{ series: [3, 2], fill: `${colour}22` }],
+    scales: { x: { time: true }, y: { range: [low - room, high + room] } },
+    axes: [{ ...axis, values: clockTicks }, { ...axis, size: 62 }],
+    cursor: { sync: { key: "molt" } },
+  }, [column("unix"), column("difference"), column("low"), column("high"), rows.map(() => 0)], holder));
+}
+
+let metrics = null;
+function drawMetrics() {
+  if (!metrics || typeof uPlot === "undefined") return;
+  for (const holder of document.querySelectorAll("[data-ab]"))
+    drawMetric(holder, holder.dataset.ab, metrics.filter((r) => r.metric === holder.dataset.ab));
+}
+
+const metricsState = document.getElementById("metrics-state");
+async function loadMetrics() {
+  try {
+    const answer = await fetch(`/console/analytics/metrics${location.search}`, { headers: { accept: "application/json" } });
+    if (!answer.ok) throw new Error(`control answered ${answer.status}`);
+    metrics = (await answer.json()).rows;
+    metricsState.textContent = metrics.length ? `As of ${moment(metrics[metrics.length - 1].unix)}.` : "";
+    drawMetrics();
+  } catch (error) {
+    metricsState.textContent = `Could not be loaded (${error.message}); trying again.`;
+  }
+}
+
 let last = null;
 function draw() {
   if (!last || typeof uPlot === "undefined") return;
@@ -107,6 +166,7 @@ function draw() {
     drawChart(holder, holder.dataset.chart, last, groups, times);
   }
   drawHeat(last);
+  drawMetrics();
 }
 
 async function load() {
@@ -115,7 +175,8 @@ async function load() {
     if (!answer.ok) throw new Error(`control answered ${answer.status}`);
     last = await answer.json();
     connection.heard();
-    state.textContent = `${last.rows.reduce((sum, r) => sum + r.requests, 0).toLocaleString()} requests, one point is ${last.width} s`;
+    const what = last.calls ? "calls" : "requests";
+    state.textContent = `${last.rows.reduce((sum, r) => sum + r.requests, 0).toLocaleString()} ${what}, one point is ${last.width} s`;
     draw();
   } catch (error) {
     connection.lost();
@@ -127,6 +188,7 @@ form.addEventListener("change", () => form.requestSubmit());
 for (const link of document.querySelectorAll("a.csv")) {
   const query = new URLSearchParams(location.search);
   if (link.dataset.columns) query.set("columns", link.dataset.columns);
+  if (link.dataset.metric) query.set("metric", link.dataset.metric);
   link.href = `/console/analytics/${link.dataset.table}.csv?${query}`;
 }
 addEventListener("resize", () => draw());
@@ -134,3 +196,4 @@ addEventListener("molt:theme", () => draw());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw());
 load();
 setInterval(load, 10000);
+if (metricsState) { loadMetrics(); setInterval(() => document.hidden || loadMetrics(), 60000); }
