@@ -43,6 +43,19 @@ async def test_a_revoked_token_lets_nobody_in_but_stays_listed(store, now):
     ]
 
 
+async def test_a_token_says_when_it_was_last_used(store, now):
+    await store.tokens.add(token("ann"))
+    await store.tokens.add(token("bob"))
+    assert [t.last_used_at for t in await store.tokens.list()] == [None, None]
+
+    await store.tokens.use("hash-of-ann", now())
+    await store.tokens.use("hash-of-nobody", now())
+
+    assert [t.last_used_at for t in await store.tokens.list()] == [now(), None]
+    found = await store.tokens.find_by_hash("hash-of-ann")
+    assert found.last_used_at == now()
+
+
 async def test_a_token_ends_when_it_expires(store, now):
     await store.tokens.add(token("ann", expires_at=now() + HOUR))
 

@@ -54,6 +54,12 @@ class MemoryTokens:
         now = self._now()
         return next((t for t in self._tokens if t.sha256 == sha256 and t.live(now)), None)
 
+    async def use(self, sha256: str, at: datetime) -> None:
+        """Note when the token was last used."""
+        used = (t for t in enumerate(self._tokens) if t[1].sha256 == sha256)
+        for i, token in used:
+            self._tokens[i] = replace(token, last_used_at=at)
+
     async def list(self) -> Sequence[ApiToken]:
         """All tokens, oldest first, with those that are over."""
         return sorted(self._tokens, key=lambda t: (t.created_at, t.name))

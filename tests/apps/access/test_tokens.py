@@ -1,8 +1,12 @@
 """API tokens over the API: made, listed, narrowed by scopes, expired, revoked."""
 
+from datetime import datetime, timedelta
+
 import httpx
 import pytest
-from tests.apps.cli.conftest import PLAYBOOK, TOKENS
+from tests.apps.cli.conftest import PLAYBOOK, TOKENS, until
+
+from molt.core.errors import StoreUnavailable
 
 from .conftest import acts
 
@@ -88,3 +92,45 @@ def test_an_expired_a_revoked_and_a_forged_token_let_nobody_in(api, server):
     for token in (short, gone, gone[:-1], "molt_forged", "Bearer x"):
         assert api("GET", "/rollouts", token).status_code == 401
     assert api("DELETE", "/tokens/gone").status_code == 404
+
+
+def used(server, name: str = "viewer"):
+    """When the token was last used, as the store has it."""
+    return next(t.last_used_at for t in server.call(server.store.tokens.list()) if t.name == name)
+
+
+def test_the_list_says_when_a_token_was_last_used(api, server):
+    assert used(server) is None
+    assert api("GET", "/me", TOKENS["viewer"]).status_code == 200
+    until(lambda: used(server) is not None)
+
+    listed = next(t for t in api("GET", "/tokens").json() if t["name"] == "viewer")
+    assert listed["last_used_at"] == used(server).isoformat().replace("+00:00", "Z")
+
+
+def test_a_use_is_written_at_most_once_a_minute(api, server):
+    api("GET", "/me", TOKENS["viewer"])
+    until(lambda: used(server) is not None)
+    first = used(server)
+    server.clock.ahead += timedelta(seconds=40)
+    api("GET", "/me", TOKENS["viewer"])
+    server.clock.ahead += timedelta(seconds=21)
+    api("GET", "/me", TOKENS["viewer"])
+    until(lambda: used(server) != first)
+    assert used(server) - first >= timedelta(seconds=60)
+
+
+def test_a_store_that_cannot_note_a_use_refuses_nobody(api, server, monkeypatch):
+    async def full(sha256: str, at: datetime) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(server.store.tokens, "use", full)
+    assert api("GET", "/me", TOKENS["viewer"]).status_code == 200
+    assert used(server) is None
+
+
+def test_what_is_refused_is_no_use(api, server):
+    token = made(api)
+    assert api("DELETE", "/tokens/ci").status_code == 200
+    assert api("GET", "/me", token).status_code == 401
+    assert used(server, "ci") is None

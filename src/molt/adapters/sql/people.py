@@ -35,6 +35,12 @@ class Tokens:
         return token if token and token.live(self._now()) else None
 
     @settled
+    async def use(self, sha256: str, at: datetime) -> None:
+        """Note when the token was last used."""
+        async with self._db.write() as connection:
+            await connection.execute(q.USE_TOKEN, {"hash": sha256, "at": at})
+
+    @settled
     async def list(self) -> Sequence[ApiToken]:
         """All tokens, oldest first, with those that are over."""
         async with self._db.read() as connection:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-REVISION: Final = "0005"
+REVISION: Final = "0006"
 """The newest migration, which makes the tables below."""
 
 metadata: Final = MetaData()
@@ -172,6 +172,7 @@ tokens: Final = Table(
     Column("revoked_at", Instant),
     Column("scopes", Words, nullable=False, server_default=""),
     Column("created_by", Text, nullable=False, server_default=""),
+    Column("last_used_at", Instant),
 )
 
 sessions: Final = Table(

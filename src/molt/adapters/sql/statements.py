@@ -169,6 +169,11 @@ REVOKE_TOKEN: Final = (
     )
     .values(revoked_at=bindparam("at"))
 )
+USE_TOKEN: Final = (
+    update(s.tokens)
+    .where(s.tokens.c.sha256 == bindparam("hash"))
+    .values(last_used_at=bindparam("at"))
+)
 SESSIONS: Final = select(s.sessions).order_by(s.sessions.c.created_at, s.sessions.c.name)
 SESSION_BY_HASH: Final = select(s.sessions).where(s.sessions.c.sha256 == bindparam("sha256"))
 ADD_SESSION: Final = s.sessions.insert()

@@ -34,7 +34,7 @@ class ApiToken(msgspec.Struct, frozen=True):
     """What is kept of an API token: never the token, only its SHA-256 in hex.
 
     `scopes` narrow what its role may do; none means all of it. `created_by` is empty where it was
-    made on the machine itself.
+    made on the machine itself. `last_used_at` is right to the minute; None before its first use.
     """
 
     name: str
@@ -45,6 +45,7 @@ class ApiToken(msgspec.Struct, frozen=True):
     revoked_at: datetime | None = None
     scopes: tuple[str, ...] = ()
     created_by: str = ""
+    last_used_at: datetime | None = None
 
     def live(self, now: datetime) -> bool:
         """Whether it lets anybody in."""

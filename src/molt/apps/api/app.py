@@ -12,6 +12,7 @@ from molt.apps.access import signin
 from molt.apps.access.record import AccessRecord
 from molt.apps.access.rules import Rules
 from molt.apps.access.throttle import Throttle
+from molt.apps.access.uses import Uses
 from molt.apps.api import (
     after,
     alerts,
@@ -70,6 +71,7 @@ def create_app(parts: Parts) -> FastAPI:
     for name, part in parts._asdict().items():
         setattr(app.state, name, part)
     app.state.throttle, app.state.provider = Throttle(), None
+    app.state.uses = Uses(parts.tokens, parts.clock)
     return app
 
 

@@ -53,7 +53,10 @@ async def caller_of(request: Request) -> Caller | None:
     token = bearer(request)
     if token:
         found = await request.app.state.tokens.find_by_hash(token_hash(token))
-        return Caller(found.name, found.role, "token", found.scopes) if found else None
+        if found is None:
+            return None
+        request.app.state.uses.note(found)
+        return Caller(found.name, found.role, "token", found.scopes)
     session = await sessions.current(request)
     if session is None:
         return None
@@ -62,6 +65,7 @@ async def caller_of(request: Request) -> Caller | None:
         kept = await request.app.state.tokens.find_by_hash(session.token)
         if kept is None:  # revoked or expired since: so is the session
             return None
+        request.app.state.uses.note(kept)
         role, scopes = kept.role, kept.scopes
     csrf = sessions.csrf_of(sessions.secret_of(request))
     request.state.caller = caller = Caller(session.name, role, "session", scopes, csrf)

@@ -105,13 +105,13 @@ def list_tokens(directory: Directory = None, as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
-    columns = ("name", "role", "for", "state", "created (UTC)", "expires (UTC)")
+    columns = ("name", "role", "for", "state", "created (UTC)", "expires (UTC)", "last used (UTC)")
     print_table(columns, [_row(r) for r in rows])
 
 
 def _row(token: dict[str, Any]) -> tuple[str, ...]:
     scopes = ", ".join(token["scopes"]) or "all"
-    times = (moment(token["created_at"]), moment(token["expires_at"]))
+    times = [moment(token[key]) for key in ("created_at", "expires_at", "last_used_at")]
     return (token["name"], token["role"], scopes, token["state"], *times)
 
 
