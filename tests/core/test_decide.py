@@ -428,6 +428,15 @@ def test_blindness_freezes_gates_raises_one_alarm_and_rolls_nothing_back():
     assert kinds(served(w, MINUTE).decide()) == [AlarmCleared, StepEntered]
 
 
+def test_a_step_is_left_only_while_the_candidate_is_seen_though_little_was_due():
+    w = served(world("canary", 1), 50 * MINUTE)
+    w.decide()
+    assert kinds(w.serve(10 * MINUTE, None, Load(30)).decide()) == [RulingsChanged]
+    assert "the next one is waited for" in w.rollout.rulings[-1].reason
+    assert not w.rollout.alarms
+    assert StepEntered in kinds(served(w, MINUTE).decide())
+
+
 def test_a_broken_sample_ratio_freezes_gates_and_raises_an_alarm():
     w = served(world("canary", 1), HOUR)
     epoch = w.rollout.epoch

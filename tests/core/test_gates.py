@@ -250,8 +250,25 @@ def test_blindness_freezes_every_measured_gate():
     assert set(verdicts(gates.rule_all(w.scene)).values()) == {"pass"}
 
 
-def test_a_quiet_night_for_both_arms_is_no_sight_either():
-    w = all_passing().wait(10 * MINUTE)
+def test_silence_of_both_arms_is_blindness_where_a_day_ago_there_was_traffic():
+    w = all_passing()  # it had traffic all day
+    w.wait(10 * MINUTE)
+    assert "no request of either arm for 5m; a day ago there were" in ruled(w)["sight"].reason
+    young = world(GATES["error_rate"]).wait(10 * MINUTE)  # there is no day ago
+    assert "no request of either arm was seen for 5m" in ruled(young)["sight"].reason
+
+
+def test_a_night_as_quiet_as_the_last_one_is_not_blindness():
+    w = world(GATES["error_rate"])
+    w.wait(8 * HOUR).serve(16 * HOUR, HEALTHY, HEALTHY)
+    w.wait(7 * HOUR)
+    assert "sight" not in ruled(w)
+    w.wait(2 * HOUR)  # it opened an hour ago, as yesterday
+    assert "a day ago" in ruled(w)["sight"].reason
+
+
+def test_silence_of_a_whole_day_is_blindness_however_quiet_the_day_before_was():
+    w = world(GATES["error_rate"]).serve(HOUR, HEALTHY, HEALTHY).wait(timedelta(days=3))
     assert "no request of either arm" in ruled(w)["sight"].reason
 
 

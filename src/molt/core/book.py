@@ -284,13 +284,17 @@ class Book:
                     buckets[at : at + high - low] = found[1]
         return Series(requests, events, buckets)
 
-    def requests_since(self, arm: Arm, since: datetime) -> int:
-        """Requests of `arm`, live and shadow, in slots that end after `since`."""
+    def requests_since(self, arm: Arm, since: datetime, until: datetime | None = None) -> int:
+        """Requests of `arm`, live and shadow, in slots that end after `since`.
+
+        With `until`, in those that begin before it.
+        """
         first = max(self._oldest, math.floor(since.timestamp() / self.slot_seconds))
+        end = None if until is None else math.ceil(until.timestamp() / self.slot_seconds)
         total = 0
         for (_, its_arm, _), track in self._tracks.items():
             if its_arm == arm:
-                low, high = track.window(first, track.first + len(track))
+                low, high = track.window(first, track.first + len(track) if end is None else end)
                 total += int(track.requests[low:high].sum())
         return total
 

@@ -146,9 +146,12 @@ def _climb(scene: Scene) -> list[AnyEvent]:
     if rollout.halt and rollout.halt.kind != "question":
         return _changed(scene, rulings)
     if all(r.verdict == "pass" for r in rulings):
-        if scene.held >= _due(scene):
+        if scene.held < _due(scene):
+            return _changed(scene, rulings)
+        silence = scene.silent()
+        if silence is None:
             return [advance(scene, rulings)]
-        return _changed(scene, rulings)
+        rulings = [*rulings, Ruling("sight", "wait", silence)]
     return [
         *_changed(scene, rulings),
         *_question(scene, rulings),

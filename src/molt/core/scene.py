@@ -72,7 +72,8 @@ class Scene(NamedTuple):
     def blind(self) -> str | None:
         """Why nothing can be judged now although traffic is due; None when there is sight.
 
-        Where little is due in `blind_after`, the look back grows until enough would have been.
+        Where little is due in `blind_after`, the look back grows until enough would have been. How
+        much is due follows from control; where that is silent, too, from the same time a day ago.
         """
         length, enough = self.playbook.timing.blind_after, DUE
         while length <= LOOK_BACK:
@@ -84,13 +85,42 @@ class Scene(NamedTuple):
             control = self.book.requests_since(CONTROL, since)
             span = show_duration(length)
             if not control:
-                return f"no request of either arm was seen for {span}"
+                usual = self._a_day_ago(length)
+                if usual is None:
+                    return f"no request of either arm was seen for {span}"
+                if usual >= enough:
+                    return f"no request of either arm for {span}; a day ago there were {usual}"
             share = self._candidate_share()
             expected = control * share / (1 - share) if share < 1 else float(control)
             if expected >= enough:
                 return f"no candidate request for {span}, although about {expected:.0f} were due"
             length, enough = 2 * length, DUE_LATER
         return None
+
+    def silent(self) -> str | None:
+        """Why the step cannot be left upwards now; None when the candidate was seen of late.
+
+        Asks for less than `blind`: too little may be due for an alarm, yet silence proves nothing.
+        """
+        length = self.playbook.timing.blind_after
+        since = self.now - length
+        if self.held < length or not self._candidate_share():
+            return None
+        if self.book.requests_since(CANDIDATE, since):
+            return None
+        return f"no candidate request for {show_duration(length)}: the next one is waited for"
+
+    def _a_day_ago(self, length: timedelta) -> int | None:
+        """Requests of both arms in the same `length` (two hours at most) a day ago.
+
+        None if that proves nothing: the rollout is younger, or all of the day since was silent.
+        """
+        yesterday = self.now - DAY
+        since = max(yesterday - length, self.now - LOOK_BACK)
+        began = self.rollout.started_at or self.now
+        if began > since or not any(self.book.requests_since(arm, yesterday) for arm in BOTH):
+            return None
+        return sum(self.book.requests_since(arm, since, yesterday) for arm in BOTH)
 
     def _candidate_share(self) -> float:
         """Candidate requests, live or mirrored, as a share of all."""
@@ -99,6 +129,9 @@ class Scene(NamedTuple):
             return mirrored / (1 + mirrored)
         return self.rollout.live_share / 100
 
+
+DAY = timedelta(days=1)
+BOTH = (CANDIDATE, CONTROL)
 
 DUE = 10
 """Requests that must have been due in `blind_after` before silence counts as blindness."""
