@@ -235,36 +235,6 @@ def test_axe_finds_nothing_serious_and_nothing_sticks_out_on_a_phone(
             assert serious == []
 
 
-def test_a_thousand_requests_a_second_are_sampled_and_the_page_stays_quick(
-    chrome: Browser, clean: Molt
-) -> None:
-    molt = clean
-    settings = json.loads(next(molt.data.rglob("gateway-1.json")).read_text())
-    headers = {"authorization": f"Bearer {settings['gateway_key']}"}
-    with signed_in(chrome, molt, "flo", "viewer") as flo:
-        page = flo.open("monitoring")
-        expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
-        for number in range(20):
-            now = datetime.now(UTC).isoformat()
-            rows = [
-                {"at": now, "kind": "request", "verdict": "ok", "arm": "control", "agent": "guest",
-                 "method": "POST", "path": f"/{number}/{i}", "latency_ms": 12.0, "run": f"r{i}"}
-                for i in range(50)
-            ]  # fmt: skip
-            batch = {"gateway": "flood", "sequence": number + 1, "sent_at": now, "applied": 1,
-                     "requests": rows, "offered": 1000}  # fmt: skip
-            answer = httpx.post(f"{molt.api}/gateway/v1/batches", json=batch, headers=headers)
-            assert answer.status_code in (204, 409)
-        expect(page.locator("#sampled")).to_contain_text("Sampled", timeout=PATIENCE)
-        expect(page.locator("#rows tr").first).to_be_visible()
-        assert page.locator("#rows tr").count() <= 60
-        page.get_by_role("button", name="Pause").click()
-        expect(page.get_by_role("button", name="Resume")).to_be_visible()
-        page.get_by_label("Contains").fill("/19/7")
-        expect(page.locator("#rows tr:visible")).to_have_count(1)
-        assert "q=%2F19%2F7" in page.url
-
-
 def gateway_post(molt: Molt, **batch: Any) -> httpx.Response:
     """What a gateway would send to control, by the same endpoint with the same key."""
     settings = json.loads(next(molt.data.rglob("gateway-1.json")).read_text())
@@ -272,6 +242,106 @@ def gateway_post(molt: Molt, **batch: Any) -> httpx.Response:
     now = datetime.now(UTC).isoformat()
     body = {"gateway": "test", "sequence": 1, "sent_at": now, "applied": 1, **batch}
     return httpx.post(f"{molt.api}/gateway/v1/batches", json=body, headers=headers)
+
+
+def test_whatever_breaks_the_content_security_policy_is_refused_and_fails_a_test(
+    chrome: Browser, clean: Molt
+) -> None:
+    def breaks_it() -> None:
+        with signed_in(chrome, clean, "mal", "viewer") as mal:
+            page = mal.open("monitoring")
+            page.evaluate(
+                "document.body.append(Object.assign(document.createElement('script'),"
+                " { textContent: 'window.ran = true' }))"
+            )
+            assert page.evaluate("window.ran") is None
+
+    with pytest.raises(AssertionError, match="Content Security Policy"):
+        breaks_it()
+
+
+WATCH_FRAMES = """() => {
+    window.frames_ = { drawn: 0, longestGap: 0, longestTask: 0 };
+    let last = performance.now();
+    const tick = (now) => {
+        frames_.drawn += 1;
+        frames_.longestGap = Math.max(frames_.longestGap, now - last);
+        last = now;
+        requestAnimationFrame(tick);
+    };
+    requestAnimationFrame(tick);
+    new PerformanceObserver((list) => {
+        for (const task of list.getEntries())
+            frames_.longestTask = Math.max(frames_.longestTask, task.duration);
+    }).observe({ type: "longtask" });
+}"""
+FROZEN_MS = 3_000
+"""A page that stands still for this long is frozen, however busy the machine is."""
+
+
+class Flood:
+    """2,000 requests a second, told to control as gateways tell them: half of them are in the samples."""
+
+    def __init__(self, molt: Molt) -> None:
+        self.told = 0
+        self._molt, self._over = molt, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Flood":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._over.is_set():
+            now = datetime.now(UTC).isoformat()
+            rows = [
+                {"at": now, "kind": "request", "verdict": "ok", "arm": "control", "agent": "guest",
+                 "method": "POST", "path": f"/{self.told}/{i}", "latency_ms": 12.0, "run": f"r{i}",
+                 "tools": ["menu_search", "place_order"], "tokens_in": 400, "tokens_out": 60}
+                for i in range(100)
+            ]  # fmt: skip
+            gateway = f"flood-{self.told}-{time.monotonic_ns()}"
+            answer = gateway_post(self._molt, gateway=gateway, requests=rows, offered=200)
+            assert answer.status_code == 204, answer.text
+            self.told += 1
+            due += 0.1
+            self._over.wait(max(0.0, due - time.monotonic()))
+
+
+def test_a_thousand_requests_a_second_are_sampled_and_the_page_never_freezes(
+    chrome: Browser, clean: Molt
+) -> None:
+    molt = clean
+    with signed_in(chrome, molt, "flo", "viewer") as flo:
+        page = flo.open("monitoring")
+        expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
+        page.evaluate(WATCH_FRAMES)
+        with Flood(molt) as flood:
+            until(lambda: flood.told >= 50, seconds=60, what="10,000 requests have gone by")
+            expect(page.locator("#sampled")).to_contain_text("Sampled", timeout=PATIENCE)
+            expect(page.locator("#rows tr").first).to_be_visible()
+            assert page.locator("#rows tr").count() <= 60
+            page.get_by_label("Verdict").select_option("error")
+            expect(page.locator("#rows tr:visible")).to_have_count(0, timeout=PATIENCE)
+            page.get_by_label("Verdict").select_option("ok")
+            expect(page.locator("#rows tr:visible").first).to_be_visible(timeout=PATIENCE)
+            page.get_by_role("button", name="Pause").click()
+            expect(page.get_by_role("button", name="Resume")).to_be_visible()
+            expect(page.locator("#rate")).to_contain_text("still counting", timeout=PATIENCE)
+            seen = page.evaluate("frames_")
+        print(f"{flood.told} batches; {page.locator('#rate').text_content()}; {seen}")
+        assert seen["drawn"] > 20
+        assert seen["longestGap"] < FROZEN_MS
+        assert seen["longestTask"] < FROZEN_MS
+        path = page.locator("#rows tr:visible td").nth(8).text_content() or ""
+        page.get_by_label("Contains").fill(path.split()[1])
+        expect(page.locator("#rows tr:visible").first).to_be_visible()
+        assert "q=" in page.url
 
 
 def test_metrics_are_drawn_over_time_and_calls_by_tool_each_with_its_csv(

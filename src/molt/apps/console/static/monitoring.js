@@ -9,6 +9,7 @@ const sampled = document.getElementById("sampled");
 const form = document.getElementById("filters");
 const pauseButton = document.getElementById("pause");
 const ring = [];
+let held = ring; // what is drawn from: while paused, what there was when the reader paused
 let paused = false, changed = true, shownCount = 0;
 const seen = []; // [time, offered, rows] of the last seconds
 
@@ -72,9 +73,11 @@ form.addEventListener("input", () => {
   changed = true; draw(true);
 });
 form.addEventListener("submit", (event) => event.preventDefault());
-document.getElementById("clear").addEventListener("click", () => { ring.length = 0; changed = true; draw(true); });
+document.getElementById("clear").addEventListener("click", () => { ring.length = held.length = 0; changed = true; draw(true); });
 
 function pause(on) {
+  if (on && !paused) held = ring.slice();
+  if (!on) held = ring;
   paused = on;
   pauseButton.textContent = on ? "Resume" : "Pause";
   pauseButton.setAttribute("aria-pressed", String(on));
@@ -139,12 +142,12 @@ function draw(force = false) {
   changed = false;
   const keepRow = wanted();
   const rows = [];
-  for (let i = ring.length - 1; i >= 0 && rows.length < ROWS; i--) if (keepRow(ring[i])) rows.push(ring[i]);
+  for (let i = held.length - 1; i >= 0 && rows.length < ROWS; i--) if (keepRow(held[i])) rows.push(held[i]);
   while (pool.length < rows.length) pool.push(makeRow());
   pool.forEach((slot, i) => fill(slot, rows[i] || null));
   shownCount = rows.length;
   nothing.hidden = rows.length > 0;
-  nothing.textContent = ring.length ? "Nothing of what came matches the filter." :
+  nothing.textContent = held.length ? "Nothing of what came matches the filter." :
     "Nothing yet. Requests show here as they go through the gateway; a quiet system shows nothing.";
 }
 
