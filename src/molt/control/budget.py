@@ -1,10 +1,12 @@
 """How far today's money has gone: alerts at 50, 80 and 100% of the budget, and before it is overrun."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
+from molt.control.alerts import AlertDesk
 from molt.control.desk import Desk
+from molt.core.rollout import WATCHED
 from molt.ports import Notice
 
 LEVELS: Final[tuple[tuple[float, Literal["info", "warning", "critical"]], ...]] = (
@@ -26,8 +28,17 @@ class Money(NamedTuple):
     projected: float | None
 
 
+async def tell(desks: Iterable[Desk], alerts: AlertDesk, now: datetime) -> None:
+    """Alert on-call of what is to be said about money: each thing once a day, restarts or not."""
+    for desk in desks:
+        if desk.rollout.phase in WATCHED:
+            for notice in notices(desk, now):
+                if not alerts.known(notice.key):
+                    await alerts.notify(notice)
+
+
 def today(desk: Desk, now: datetime) -> Money:
-    """The candidate's live spending since midnight UTC."""
+    """What the candidate has cost since midnight UTC, live and in shadow."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     spent = desk.book.spent_since(midnight)
     since = max(midnight, desk.rollout.started_at or midnight)

@@ -414,7 +414,9 @@ class Cost(Plan):
         default=None, gt=0, description="Expected cost of a request; left out, measured in shadow."
     )
     spend_cap_per_day: float | None = Field(
-        default=None, gt=0, description="Hard cap of one day's spending on live candidate requests."
+        default=None,
+        gt=0,
+        description="Hard cap of what the candidate may cost in 24 h, live and in shadow.",
     )
 
 

@@ -51,7 +51,6 @@ from molt.control.shadowing import Shadowing
 from molt.core.errors import MoltError, OperatorError
 from molt.core.events import Recorded
 from molt.core.evidence import Head
-from molt.core.rollout import WATCHED
 from molt.link.tokens import verify
 
 log = structlog.get_logger(__name__)
@@ -239,13 +238,9 @@ class ControlProcess:
         send_evidence(self.hub, self.controller)
 
     async def _alert(self) -> None:
-        """Send what is due, and say how far the day's money has gone: each thing once a day."""
-        now = self.clock.now()
-        for desk in list(self.controller.desks.values()):
-            if desk.rollout.phase in WATCHED:
-                for notice in budget.notices(desk, now):
-                    if not self.alerts.known(notice.key):
-                        await self.alerts.notify(notice)
+        """Send what is due, and say how far the day's money has gone."""
+        desks = list(self.controller.desks.values())
+        await budget.tell(desks, self.alerts, self.clock.now())
         await self.alerts.tick()
 
     async def _flush(self) -> None:
