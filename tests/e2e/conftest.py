@@ -178,8 +178,12 @@ class Molt:
 
     def control_pid(self) -> int:
         """The process id of the control process that runs now."""
+        return self.child_pid("control_process")
+
+    def child_pid(self, program: str) -> int:
+        """The process id of a process of `molt serve`, 0 while there is none."""
         mine = subprocess.run(
-            ["pgrep", "-P", str(self.serve.process.pid), "-f", "control_process"],
+            ["pgrep", "-P", str(self.serve.process.pid), "-f", program],
             capture_output=True,
             text=True,
             check=False,

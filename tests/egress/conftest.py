@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -45,9 +46,13 @@ class World:
             molt_url=self.control.url,
             gateway_key=KEY,
             run_key=RUN_KEY.hex(),
-            state_dir=str(self.folder),
             audit_dir=str(self.folder),
-            **{"models": (service,), "batch_seconds": 0.02, **settings},
+            **{
+                "state_dir": tempfile.mkdtemp(dir=self.folder),
+                "models": (service,),
+                "batch_seconds": 0.02,
+                **settings,
+            },
         )
         self.egress = Egress(made, audit=self.audit, prices=Prices({"*": Price(1e6, 2e6)}))
         await self.egress.start()

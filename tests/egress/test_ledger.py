@@ -114,3 +114,13 @@ def test_an_account_lives_as_long_as_its_token():
     held.settle(1)
     ledger.sweep(EXPIRES)
     assert len(ledger) == 0
+
+
+def test_a_ledger_that_follows_a_lost_one_gives_nothing_to_runs_of_before():
+    ledger, limits = Ledger(since=1_000.5), Limits()
+    before, after = 1_000 + 3_600, 1_001 + 3_600  # when their tokens end
+    assert ledger.reserve_tokens("old", before, limits, 1) is None
+    assert ledger.reserve_call("old", before, limits) is None
+    assert ledger.lost(before)
+    assert ledger.reserve_tokens("new", after, limits, 1) is not None
+    assert ledger.reserve_call("new", after, limits) is not None

@@ -129,3 +129,27 @@ def test_the_trace_goes_on(world: World):
     parent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     assert world.callers.identify(world.token(), parent).trace == parent[3:35].decode()
     assert world.callers.identify(world.token(), b"nonsense").trace is None
+
+
+def test_a_run_that_has_acted_may_finish_its_answer_after_a_rollback_but_not_act(world: World):
+    token, other, told = world.token(), world.token(), []
+    run = world.callers.identify(token).run
+    assert run is not None
+    world.callers.acts(run)
+    with world.callers.watching(run, told.append):
+        world.say(enabled=False)
+    caller = world.callers.identify(token)
+    assert (caller.standing, caller.finishing) == ("withdrawn", True)
+    assert told == []
+    assert not world.callers.identify(other).finishing, "control can still answer for this one"
+    world.callers.revoke(run)
+    assert not world.callers.identify(token).finishing, "a violation ends it all the same"
+
+
+def test_where_the_playbook_cancels_what_is_in_flight_nobody_finishes(world: World):
+    token = world.token()
+    run = world.callers.identify(token).run
+    assert run is not None
+    world.callers.acts(run)
+    world.say(enabled=False, cancel_in_flight=True)
+    assert not world.callers.identify(token).finishing

@@ -11,7 +11,7 @@ from molt.core.evidence import Call, Disposition
 from molt.core.tool_calls import Decision, ToolCall, decide_call
 from molt.egress.journal import Journal
 from molt.egress.kept import kept
-from molt.egress.ledger import Ledger
+from molt.egress.ledger import LOST, Ledger
 from molt.egress.runs import Caller, Callers
 from molt.egress.violations import Violations
 
@@ -67,12 +67,12 @@ class Gate:
             all_policies=(p for r in flags.rollouts for p in r.tools.values()) if flags else (),
         )
         if decision.act != "deny" and not self._book(caller):
-            most = caller.limits.max_tool_calls_per_request
-            text = f"this run may make {most} tool calls, and has made them"
-            decision = Decision("deny", "over_limit", text)
+            decision = self._over(caller)
         if decision.act == "execute" and self._journal.failed:
             text = "the audit log cannot be written, and what acts must be on record"
             decision = Decision("deny", "audit_failed", text)
+        if decision.act == "execute" and caller.run is not None:
+            self.callers.acts(caller.run)
         passage = Passage(call, caller, decision, via, kept(call.arguments), time.monotonic())
         if decision.violation and caller.run is not None:
             await self._violations.report(
@@ -111,6 +111,13 @@ class Gate:
         """Count the call as one in flight. Once it has reached its tool it cannot be taken back: it
         ends by itself, and its answer says what was done."""
         return self.callers.watching(passage.caller.run, lambda reason: None)
+
+    def _over(self, caller: Caller) -> Decision:
+        if caller.run is not None and self._ledger.lost(caller.run.expires):
+            return Decision("deny", "withdrawn", LOST)
+        most = caller.limits.max_tool_calls_per_request
+        text = f"this run may make {most} tool calls, and has made them"
+        return Decision("deny", "over_limit", text)
 
     def _book(self, caller: Caller) -> bool:
         """Take one call from the run's budget; callers without a run have none to take from."""

@@ -3,11 +3,20 @@
 Reserve before, settle after. At every moment what is spent plus what is held stays within the
 limit, whatever the order of calls, as long as each settles for no more than it reserved; one that
 used more is booked in full, and nothing is left for the next. Pure: no clock, no I/O.
+
+Accounts live in memory. A run that was under way before this ledger began may have spent all it had,
+and so it has nothing left.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from molt.core.flags import Limits
+from molt.link.tokens import LIFETIME_SECONDS
+
+LOST: Final = (
+    "Molt's egress was started anew while this run was under way; what the run has spent is not "
+    "known any more, and so it ends here: the next request is a new run"
+)
 
 
 class Budget:
@@ -56,16 +65,22 @@ class Reservation:
 
 
 class Ledger:
-    """The accounts of all runs. A run is known by its id; its account lives as long as its token."""
+    """The accounts of all runs. A run is known by its id; its account lives as long as its token.
 
-    def __init__(self) -> None:
+    `since`, unix seconds, is when a ledger began that follows a lost one.
+    """
+
+    def __init__(self, since: float = float("-inf")) -> None:
         self._accounts: dict[str, Account] = {}
+        self._lost_until = since + LIFETIME_SECONDS
 
     def __len__(self) -> int:
         return len(self._accounts)
 
     def reserve_call(self, run: str, expires: float, limits: Limits) -> Reservation | None:
         """Hold one tool call; None when the run has none left."""
+        if self.lost(expires):
+            return None
         budget = self._account(run, expires).calls
         if budget.left(limits.max_tool_calls_per_request) < 1:
             return None
@@ -75,11 +90,17 @@ class Ledger:
         self, run: str, expires: float, limits: Limits, wanted: int, least: int = 1
     ) -> Reservation | None:
         """Hold up to `wanted` tokens; None when the run has fewer than `least` left."""
+        if self.lost(expires):
+            return None
         budget = self._account(run, expires).tokens
         left = budget.left(limits.max_tokens_per_request)
         if left < max(1, least):
             return None
         return Reservation(budget, min(left, max(1, wanted)))
+
+    def lost(self, expires: float) -> bool:
+        """Whether a run whose token ends then was under way before this ledger began."""
+        return expires <= self._lost_until
 
     def tokens_left(self, run: str, limits: Limits) -> int:
         """What the run may still reserve."""

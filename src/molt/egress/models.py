@@ -14,7 +14,7 @@ from molt.egress.app import App
 from molt.egress.denials import Denied
 from molt.egress.house import House
 from molt.egress.http import Request
-from molt.egress.ledger import Reservation
+from molt.egress.ledger import LOST, Reservation
 from molt.egress.model_call import Admitted, ModelCall
 from molt.egress.providers import Provider, Providers
 from molt.egress.runs import Caller
@@ -57,8 +57,10 @@ class Models:
         """Raise `Denied` when the caller may not ask a model now."""
         if self._house.journal.failed:
             raise Denied(503, "audit_failed", "Molt cannot keep its audit log: nothing is called")
-        if caller.standing == "withdrawn":
+        if caller.standing == "withdrawn" and not caller.finishing:
             raise Denied(403, "run_withdrawn", f"This run may not go on: {caller.reason}")
+        if caller.run is not None and self._house.ledger.lost(caller.run.expires):
+            raise Denied(403, "run_withdrawn", LOST, reason="account_lost")
         if caller.standing == "unknown" and not self._house.settings.models_without_run:
             raise Denied(403, "no_run", f"Models are for runs that Molt began: {caller.reason}")
 

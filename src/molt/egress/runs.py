@@ -3,7 +3,8 @@
 A run may **act** when its token says live and the flags still let its agent act: after a rollback,
 a switch to shadow, a disabled agent, or when control has been silent for too long, no live run may,
 from the moment at which the flags say so. A shadow run never acts. A run that may not even **ask**
-(switched off, withdrawn, unwatched) gets no model either.
+(switched off, withdrawn, unwatched) gets no model either; one that had acted before may still ask, to
+**finish** its answer: nobody else can give it to its user any more.
 """
 
 import time
@@ -28,7 +29,8 @@ DEFAULT_LIMITS: Final = Limits()
 class Caller(msgspec.Struct, frozen=True):
     """Who is calling, as far as it could be proven. `reason` says why it may not act.
 
-    `policy` is None where the playbook says nothing about this agent's tools.
+    `policy` is None where the playbook says nothing about this agent's tools. A withdrawn run that
+    is `finishing` may read and use models, not act.
     """
 
     standing: Standing
@@ -36,6 +38,7 @@ class Caller(msgspec.Struct, frozen=True):
     run: Run | None = None
     flags: RolloutFlags | None = None
     trace: str | None = None
+    finishing: bool = False
 
     @property
     def mode(self) -> Mode | None:
@@ -79,6 +82,7 @@ class Callers:
         self._fresh_until = float("-inf")
         self._rollouts: dict[str, RolloutFlags] = {}
         self._revoked: dict[str, float] = {}
+        self._acted: dict[str, float] = {}
         self._watched: dict[object, tuple[Run, Callable[[str], None]]] = {}
 
     # --- flags
@@ -115,9 +119,9 @@ class Callers:
     def standing_of(self, run: Run, trace: str | None = None) -> Caller:
         """What `run` may do under the flags in force now."""
         flags = self._rollouts.get(run.rollout)
-        reason = self._withdrawn(run, flags)
+        reason = self._over(run) or self._switched_off(run, flags)
         if reason is not None:
-            return Caller("withdrawn", reason, run, flags, trace)
+            return Caller("withdrawn", reason, run, flags, trace, self._finishing(run, flags))
         if run.mode == LIVE:
             return Caller(LIVE, None, run, flags, trace)
         return Caller(SHADOW, "shadow", run, flags, trace)
@@ -126,6 +130,10 @@ class Callers:
         """Let this run do nothing more, whatever the flags say."""
         self._revoked[run.id] = run.expires
         self._tell()
+
+    def acts(self, run: Run) -> None:
+        """Remember that this run acts: only its agent knows how to go on."""
+        self._acted[run.id] = run.expires
 
     @contextmanager
     def watching(self, run: Run | None, withdrawn: Callable[[str], None]) -> Iterator[None]:
@@ -147,18 +155,23 @@ class Callers:
     def sweep(self) -> None:
         """Forget revoked runs whose tokens have expired; stop what has gone unwatched."""
         now = self._wall()
-        for run in [run for run, expires in self._revoked.items() if expires <= now]:
-            del self._revoked[run]
+        for remembered in (self._revoked, self._acted):
+            for run in [run for run, expires in remembered.items() if expires <= now]:
+                del remembered[run]
         self._tell()
 
-    def _withdrawn(self, run: Run, flags: RolloutFlags | None) -> str | None:
-        """Why `run` may do nothing now; None when it may."""
+    def _over(self, run: Run) -> str | None:
+        """Why `run` may do nothing at all now; None when that is for the flags to say."""
         if run.id in self._revoked:
             return "this run was ended by a violation"
         if self.flags is None:
             return "no flags from control yet"
         if self._monotonic() > self._fresh_until:
             return "control has been silent for too long"
+        return None
+
+    def _switched_off(self, run: Run, flags: RolloutFlags | None) -> str | None:
+        """Why the flags let `run` not go on; None when they do."""
         if flags is None or not flags.enabled:
             return f"rollout {run.rollout} is switched off"
         if run.agent not in flags.agents or run.agent in flags.disabled_agents:
@@ -167,10 +180,16 @@ class Callers:
             return f"rollout {run.rollout} is no longer live"
         return None
 
+    def _finishing(self, run: Run, flags: RolloutFlags | None) -> bool:
+        """Whether a run that the flags withdraw may give the answer that it has acted for."""
+        may = flags is not None and not flags.cancel_in_flight
+        return may and run.id in self._acted and self._over(run) is None
+
     def _tell(self) -> None:
         for run, withdrawn in list(self._watched.values()):
-            if (reason := self._withdrawn(run, self._rollouts.get(run.rollout))) is not None:
-                withdrawn(reason)
+            caller = self.standing_of(run)
+            if caller.standing == "withdrawn" and not caller.finishing:
+                withdrawn(caller.reason or "")
 
 
 def _trace(traceparent: bytes | None) -> str | None:

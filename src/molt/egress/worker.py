@@ -40,7 +40,7 @@ class Egress:
     def __init__(self, settings: EgressSettings, *, audit: AuditSink, prices: Prices) -> None:
         self.settings = settings
         self.app = App()
-        self.ledger = Ledger()
+        self.ledger = _ledger(Path(settings.state_dir) / f"{settings.id}.began")
         self.callers = Callers(bytes.fromhex(settings.run_key))
         self._control = ControlClient(settings.molt_url, settings.gateway_key, settings.id)
         self._sender = BatchSender(self._control, self._empty_batch)
@@ -145,3 +145,11 @@ class Egress:
             head=self._audit.head(),
             in_flight=self.callers.in_flight(),
         )
+
+
+def _ledger(mark: Path) -> Ledger:
+    """A ledger of this process; `mark` remembers that there was one before, however that ended."""
+    follows = mark.exists()
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    return Ledger(time.time()) if follows else Ledger()

@@ -20,6 +20,7 @@ from molt.core.assignment import Arm
 from molt.core.errors import OperatorError
 from molt.core.evidence import Mode
 
+LIFETIME_SECONDS: Final = 3600
 _MAC_BYTES: Final = 16
 _IDS_AT_ONCE: Final = 128
 _FIELDS: Final = 8
@@ -45,11 +46,16 @@ class Run(NamedTuple):
     expires: int
     subject: str | None = None
 
+    @property
+    def began(self) -> int:
+        """When its token was made, whole unix seconds, rounded down."""
+        return self.expires - LIFETIME_SECONDS
+
 
 class Runs:
     """Makes run ids and tokens; the ids never repeat, not even after a restart."""
 
-    def __init__(self, key: bytes, lifetime_seconds: int = 3600) -> None:
+    def __init__(self, key: bytes, lifetime_seconds: int = LIFETIME_SECONDS) -> None:
         self._keyed = blake2b(key=key, digest_size=_MAC_BYTES)
         self._lifetime = lifetime_seconds
         self._prefix = secrets.token_hex(6)
