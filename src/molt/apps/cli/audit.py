@@ -24,6 +24,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="audit", help="Export and verify the audit log.")
 
 
+Format = Literal["jsonl", "csv", "parquet"]
+
 Directory = Annotated[
     Path | None,
     typer.Option(
@@ -45,7 +47,8 @@ def export(
         datetime | None, typer.Option(parser=instant, metavar="TIME", help="Until; default: now.")
     ] = None,
     form: Annotated[
-        Literal["jsonl", "csv"], typer.Option("--format", help="JSON Lines or CSV.")
+        Format,
+        typer.Option("--format", help="JSON Lines, CSV, or Parquet (needs DuckDB)."),
     ] = "jsonl",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", dir_okay=False, help="A file; default: stdout.")
@@ -78,12 +81,15 @@ def export(
 
 
 def _offline(
-    directory: Path, start: datetime | None, end: datetime | None, form: Literal["jsonl", "csv"]
+    directory: Path, start: datetime | None, end: datetime | None, form: Format
 ) -> Iterator[bytes]:
     from molt.adapters.audit_files import export_lines
+    from molt.adapters.audit_parquet import parquet
 
     until = end or datetime.now(UTC)
     since = start or until - timedelta(days=1)
+    if form == "parquet":
+        return parquet(part(directory, AUDIT), since, until)
     return export_lines(part(directory, AUDIT), since, until, form)
 
 

@@ -1,11 +1,10 @@
 """The audit log: searched, proven, and taken away in any size."""
 
 import asyncio
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
@@ -13,6 +12,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from molt.adapters import audit_files
+from molt.adapters.audit_parquet import parquet
+from molt.apps.api.audit import MEDIA, Format
 from molt.apps.api.auth import Viewer
 from molt.apps.console.render import render
 from molt.core.errors import OperatorError
@@ -20,12 +21,6 @@ from molt.core.errors import OperatorError
 router = APIRouter()
 
 SHOWN: Final = 200
-MEDIA: Final = {
-    "jsonl": "application/x-ndjson",
-    "csv": "text/csv",
-    "parquet": "application/vnd.apache.parquet",
-}
-CHUNK: Final = 1 << 16
 
 
 class Search(BaseModel):
@@ -164,14 +159,14 @@ async def export(
     request: Request,
     _: Viewer,
     search: Asked,
-    format: Literal["jsonl", "csv", "parquet"] = "jsonl",  # noqa: A002 - the public name
+    format: Format = "jsonl",  # noqa: A002 - the public name
 ) -> Response:
     """What the search finds, all of it, streamed."""
     start, end = _span(request, search)
     folder: Path = request.app.state.audit_dir
     where = matcher(search)
     if format == "parquet":
-        rows = await asyncio.to_thread(_parquet, folder, start, end, where)
+        rows = await asyncio.to_thread(parquet, folder, start, end, where=where)
     else:
         rows = audit_files.export_lines(folder, start, end, format, where=where)
     name = f"audit-{start:%Y%m%dT%H%M%S}-{end:%Y%m%dT%H%M%S}.{format}"
@@ -180,32 +175,3 @@ async def export(
         media_type=MEDIA[format],
         headers={"content-disposition": f'attachment; filename="{name}"'},
     )
-
-
-def _parquet(
-    folder: Path,
-    start: datetime,
-    end: datetime,
-    where: Callable[[Mapping[str, Any]], bool] | None,
-) -> Iterator[bytes]:
-    """Written to a file first, since Parquet keeps its index at the end; then streamed."""
-    try:
-        import duckdb
-    except ImportError:
-        raise OperatorError(
-            "Parquet needs DuckDB: pip install 'moltbot-rollout[analytics]'; JSONL and CSV need nothing"
-        ) from None
-    aside = tempfile.TemporaryDirectory(prefix="molt-parquet-")
-    lines, target = Path(aside.name) / "audit.csv", Path(aside.name) / "audit.parquet"
-    with lines.open("wb") as out:
-        audit_files.export(folder, start, end, "csv", out, where=where)
-    with duckdb.connect() as db:
-        records = db.read_csv(str(lines), header=True, all_varchar=True)
-        records.write_parquet(str(target))
-    return _handed_out(aside, target)
-
-
-def _handed_out(aside: tempfile.TemporaryDirectory[str], target: Path) -> Iterator[bytes]:
-    with aside, target.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk

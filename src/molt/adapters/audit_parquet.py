@@ -1,0 +1,62 @@
+"""A time range of the audit log as Parquet; needs the extra `analytics` (DuckDB)."""
+
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from molt.adapters.audit_export import COLUMNS, Where, export
+from molt.core.errors import OperatorError
+
+PIECE_BYTES: Final = 1 << 16
+MEMORY: Final = "160MB"
+"""What DuckDB may take; its own buffers for reading, 32 MB each, would not fit into it."""
+LINE_BYTES: Final = 4_000_000
+"""The longest line that can be read, and the size of its buffers."""
+ROWS: Final = 20_480
+"""Rows of a group, which is what is held at once for writing."""
+
+_COPY: Final = """
+    COPY (
+        SELECT * FROM read_csv(
+            $lines, auto_detect = false, header = true, parallel = false,
+            buffer_size = {line}, max_line_size = {line},
+            delim = ',', quote = '"', escape = '"', new_line = '\\r\\n', columns = $columns
+        )
+    ) TO '{target}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {rows})
+"""
+
+
+def parquet(
+    folder: Path, start: datetime, end: datetime, *, where: Where | None = None
+) -> Iterator[bytes]:
+    """The file in pieces, its columns those of the CSV export, all text; memory does not grow with
+    its size.
+
+    It is written aside first, since Parquet keeps its index at the end. Raises `OperatorError`
+    where DuckDB is missing.
+    """
+    try:
+        import duckdb
+    except ImportError:
+        raise OperatorError(
+            "Parquet needs DuckDB: pip install 'moltbot-rollout[analytics]'; JSONL and CSV need nothing"
+        ) from None
+    aside = tempfile.TemporaryDirectory(prefix="molt-parquet-")
+    lines, target = Path(aside.name) / "audit.csv", Path(aside.name) / "audit.parquet"
+    with lines.open("wb") as out:
+        export(folder, start, end, "csv", out, where=where)
+    limits = {"memory_limit": MEMORY, "threads": 1, "temp_directory": aside.name}
+    with duckdb.connect(config=limits) as db:
+        columns = dict.fromkeys((*COLUMNS, "more"), "VARCHAR")
+        copy = _COPY.format(target=str(target).replace("'", "''"), rows=ROWS, line=LINE_BYTES)
+        db.execute(copy, {"lines": str(lines), "columns": columns})
+    lines.unlink()
+    return _pieces(aside, target)
+
+
+def _pieces(aside: tempfile.TemporaryDirectory[str], target: Path) -> Iterator[bytes]:
+    with aside, target.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
