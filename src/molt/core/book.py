@@ -109,6 +109,7 @@ class Book:
         self._paid = Ledger()
         self._changes: dict[tuple[int, str], int] = defaultdict(int)
         self._derived: dict[Hashable, tuple[list[int], Any]] = {}
+        self._each: dict[Hashable, dict[int, tuple[list[int], Any]]] = {}
         self._recent: list[tuple[datetime, str, Arm, int]] = []
         self.new_subjects: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         self.violations: list[Violation] = []
@@ -221,11 +222,30 @@ class Book:
 
         Epochs that are over hardly ever change, so that looking again costs what is new.
         """
-        stamp = [self._changes.get((epoch, c), 0) for epoch in epochs for c in columns]
+        changes = self._changes
+        stamp = [*epochs, *[changes.get((epoch, c), 0) for epoch in epochs for c in columns]]
         kept = self._derived.get(key)
         if kept is None or kept[0] != stamp:
             kept = self._derived[key] = (stamp, make())
         return kept[1]
+
+    def derived_each(
+        self,
+        key: Hashable,
+        epochs: Sequence[int],
+        columns: Sequence[str],
+        make: Callable[[int], T],
+    ) -> list[T]:
+        """The same of each epoch by itself: the same values until its columns change."""
+        changes, kept = self._changes, self._each.setdefault(key, {})
+        found: list[T] = []
+        for epoch in epochs:
+            stamp = [changes.get((epoch, c), 0) for c in columns]
+            known = kept.get(epoch)
+            if known is None or known[0] != stamp:
+                known = kept[epoch] = (stamp, make(epoch))
+            found.append(known[1])
+        return found
 
     def agents(self) -> list[str]:
         """The agent types that something was measured of; "" for outcomes that name none."""
@@ -319,9 +339,10 @@ def add_amounts(sums: Floats, amounts: Mapping[int, float] | Floats) -> None:
 
 
 def _total(place: dict[str, Floats], columns: Sequence[str]) -> Floats:
-    total = np.zeros(STATISTICS_BUCKETS)
-    for column in columns:
-        array = place.get(column)
-        if array is not None:
-            total += array
+    found = [place[column] for column in columns if column in place]
+    if not found:
+        return np.zeros(STATISTICS_BUCKETS)
+    total = found[0].copy()
+    for array in found[1:]:
+        total += array
     return total

@@ -12,7 +12,7 @@ from molt.core.playbook import Metric
 from molt.core.scene import Scene
 from molt.core.stats import exposure, ratio
 from molt.core.stats.inferiority import Inferiority, inferiority
-from molt.core.stats.ratio import Stratum
+from molt.core.stats.ratio import Strata, Stratum
 
 T = TypeVar("T")
 
@@ -23,13 +23,21 @@ def _columns(metric: Metric) -> tuple[list[str], list[str]]:
     return [top], [builtin.get(per, per) for per in metric.per]
 
 
-def stratum(
-    scene: Scene, epoch: int, top: Sequence[str], per: Sequence[str], agent: str | None = None
-) -> Stratum:
-    """One epoch's sums of `top` and `per` on both arms, of one agent type if given."""
+def stratum(scene: Scene, epoch: int, top: Sequence[str], per: Sequence[str]) -> Stratum:
+    """One epoch's sums of `top` and `per` on both arms."""
+    return _each(scene, [epoch], top, per)[0]
+
+
+def _each(
+    scene: Scene,
+    epochs: Sequence[int],
+    top: Sequence[str],
+    per: Sequence[str],
+    agent: str | None = None,
+) -> list[Stratum]:
     book = scene.book
 
-    def made() -> Stratum:
+    def made(epoch: int) -> Stratum:
         sums = (
             book.sums(epoch, arm, LIVE, columns)
             if agent is None
@@ -39,29 +47,36 @@ def stratum(
         )
         return Stratum(*sums)
 
-    key = ("stratum", epoch, tuple(top), tuple(per), agent)
-    return book.derived(key, [epoch], [*top, *per], made)
+    key = ("stratum", *top, *per, agent)
+    return book.derived_each(key, epochs, [*top, *per], made)
 
 
-def strata(scene: Scene, metric: Metric, *, agent: str | None = None) -> list[Stratum]:
-    """The metric's sums in every epoch in which both arms served, of one agent type if given."""
+def strata(scene: Scene, metric: Metric, *, agent: str | None = None) -> Strata:
+    """The metric's sums in every epoch in which both arms served, of one agent type if given.
+
+    Good until the next look, which renews it.
+    """
     top, per = _columns(metric)
-    epochs = scene.live_epochs()
+    key, epochs = ("strata", *top, *per, agent), scene.live_epochs()
 
-    def made() -> list[Stratum]:
-        return [stratum(scene, epoch, top, per, agent) for epoch in epochs]
+    def made() -> Strata:
+        return _rows(scene, key).renew(_each(scene, epochs, top, per, agent))
 
-    key = ("strata", *epochs, *top, *per, agent)
     return scene.book.derived(key, epochs, [*top, *per], made)
 
 
-def before(scene: Scene, metric: Metric) -> list[Stratum]:
+def _rows(scene: Scene, key: tuple[object, ...]) -> Strata:
+    """Strata that are kept from look to look, to be renewed."""
+    return scene.book.derived(("rows", *key), (), (), Strata)
+
+
+def before(scene: Scene, metric: Metric) -> Strata:
     """The same users' sums from shadow, split as each epoch splits them: for CUPED."""
     top, per = _columns(metric)
     epochs, stays = scene.live_epochs(), scene.rollout.stays
     shadow = [s.epoch for s in stays if s.phase == "shadow"]
 
-    def made() -> list[Stratum]:
+    def made() -> Strata:
         shares = {s.epoch: round(s.share * 100) for s in stays}
         tiers = scene.playbook.tiers()
         rows: list[Stratum] = []
@@ -74,7 +89,7 @@ def before(scene: Scene, metric: Metric) -> list[Stratum]:
                 for columns in (per, top)
             ]
             rows.append(Stratum(*sums))
-        return rows
+        return Strata(rows)
 
     key = ("before", len(stays), *epochs, *top, *per)
     return scene.book.derived(key, shadow, [*top, *per], made)
@@ -114,7 +129,7 @@ def _kept(scene: Scene, metric: Metric, what: tuple[object, ...], make: Callable
     top, per = _columns(metric)
     epochs, stays = scene.live_epochs(), scene.rollout.stays
     seen = [*epochs, *(s.epoch for s in stays if s.phase == "shadow")]
-    key = (*what, metric.binary, len(stays), *epochs, *top, *per)
+    key = (*what, metric.binary, len(stays), *top, *per)
     return scene.book.derived(key, seen, [*top, *per], make)
 
 
@@ -130,29 +145,31 @@ def settled(scene: Scene, metric: Metric) -> ratio.Difference | None:
     """
 
     def made() -> ratio.Difference | None:
-        rows = [row for epoch in scene.live_epochs() if (row := _settled(scene, metric, epoch))]
-        d = ratio.difference(rows, binary=metric.binary)
+        rows = [row for row in _settled(scene, metric) if row is not None]
+        key = ("settled users", *columns)
+        d = ratio.difference(_rows(scene, key).renew(rows), binary=metric.binary)
         return d if d is not None and min(d.candidate_n, d.control_n) >= MIN_SETTLED else None
 
+    columns = [column for part in _columns(metric) for column in part]
     return _kept(scene, metric, ("settled users",), made)
 
 
-def _settled(scene: Scene, metric: Metric, epoch: int) -> Stratum | None:
-    """Settled users against the control of one epoch; None where there can be none."""
-    top, per = _columns(metric)
+def _settled(scene: Scene, metric: Metric) -> list[Stratum | None]:
+    """Settled users against the control of each epoch; None where there can be none."""
+    (top, per), book = _columns(metric), scene.book
 
-    def made() -> Stratum | None:
-        tiers = _settled_tiers(scene, epoch)
+    def tiers_in(epoch: int) -> list[int]:
+        return _settled_tiers(scene, epoch)
+
+    def made(epoch: int) -> Stratum | None:
+        (tiers,) = book.derived_each("settled tiers", [epoch], (), tiers_in)
         if not tiers:
             return None
-        n, y = (
-            scene.book.sums_by_tier(epoch, tiers, CANDIDATE, LIVE, columns)
-            for columns in (per, top)
-        )
+        n, y = (book.sums_by_tier(epoch, tiers, CANDIDATE, LIVE, columns) for columns in (per, top))
         whole = stratum(scene, epoch, top, per)
         return Stratum(n, y, whole.control_n, whole.control_y)
 
-    return scene.book.derived(("settled", epoch, *top, *per), [epoch], [*top, *per], made)
+    return book.derived_each(("settled", *top, *per), scene.live_epochs(), [*top, *per], made)
 
 
 def _settled_tiers(scene: Scene, epoch: int) -> list[int]:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self, overload
 
 import numpy as np
 
@@ -98,29 +98,42 @@ def difference(
     the one that both arms' pooled spread implies. Without the latter, three candidate users who
     happen to agree would have no variance, and their difference would count as certain.
     """
-    rows = [(i, s.contrast) for i, s in enumerate(strata) if s.contrast is not None]
-    buckets = _buckets([strata[i] for i, _ in rows])
+    rows, shadow = Strata.of(strata), Strata.of(pre or ())
+    buckets = rows.buckets()
     if buckets < 2:
         return None
-    whole = math.fsum(c.weight for _, c in rows)
-    parts = [_Part(c.weight / whole, c, _before(pre, i, buckets)) for i, c in rows]
-    u = _scores([(p.weight, p.main) for p in parts])
-    v = _scores([(p.weight, p.pre) for p in parts if p.pre is not None])
-    theta = _theta(u, v)
+    used = rows.used
+    whole = math.fsum(rows.weights[i] for i in used)
+    weights = [rows.weights[i] / whole for i in used]
+    # CUPED takes two degrees of freedom; where the shadow period lacks an arm, it is left out.
+    paired = [(w, i) for w, i in zip(weights, used, strict=True) if shadow and shadow.holds(i)]
+    u, theta = rows.pull(weights, used), 0.0
+    v = shadow.pull([w for w, _ in paired], [i for _, i in paired]) if buckets > 2 else u[:0]
+    if len(v):
+        theta = _theta(u, v)
     adjusted = u - theta * v if theta else u
     plain, clustered = float(u @ u), float(adjusted @ adjusted)
     kept = clustered / plain if theta else 1.0
-    pooled = math.fsum(p.weight**2 * p.spread(theta) for p in parts)
-    binomial = math.fsum(p.weight**2 * p.main.binomial for p in parts) if binary else 0.0
+    squares = [w**2 for w in weights]
+    lifts, spreads = rows.lifts, rows.spreads
+    if theta:
+        lifts, spreads = _adjusted(rows, shadow, [i for _, i in paired], theta)
+
+    def total(factors: Sequence[float], amounts: Sequence[float]) -> float:
+        return math.fsum(f * amounts[i] for f, i in zip(factors, used, strict=True))
+
+    binomial = total(squares, rows.binomials) if binary else 0.0
     return Difference(
-        estimate=math.fsum(p.weight * p.difference(theta) for p in parts),
+        estimate=total(weights, lifts),
         variance=max(
-            buckets / (buckets - (2 if theta else 1)) * clustered, pooled, kept * binomial
+            buckets / (buckets - (2 if theta else 1)) * clustered,
+            total(squares, spreads),
+            kept * binomial,
         ),
-        candidate=math.fsum(p.weight * p.main.candidate_mean for p in parts),
-        control=math.fsum(p.weight * p.main.control_mean for p in parts),
-        candidate_n=math.fsum(p.main.a for p in parts),
-        control_n=math.fsum(p.main.c for p in parts),
+        candidate=total(weights, rows.candidate_means),
+        control=total(weights, rows.control_means),
+        candidate_n=math.fsum(rows.candidate_ns),
+        control_n=math.fsum(rows.control_ns),
         buckets=buckets,
         variance_kept=kept,
     )
@@ -131,42 +144,21 @@ def restarts(strata: Sequence[Stratum], *, binary: bool = False) -> list[Differe
 
     The same figures (without CUPED) from sums that run backwards over the strata.
     """
-    if len(strata) < 2:
+    rows = Strata.of(strata)
+    if len(rows) < 2:
         return []
-    size = len(strata[0].candidate_n)
-    rows = [s.contrast or Contrast.empty(size) for s in strata]
-    table = np.array(
-        [(c.weight, c.difference, c.candidate_mean, c.control_mean, c.a, c.c) for c in rows]
-    )
-    weight = table[:, 0]
-    squared = weight * weight
-    spreads = np.array([(c.spread, c.binomial if binary else 0.0) for c in rows])
-    sums = _backwards(
-        np.column_stack((table[:, :1], weight[:, None] * table[:, 1:4], table[:, 4:]))
-    )
-    floors = _backwards(squared[:, None] * spreads)
-    scores = _backwards(weight[:, None] * np.stack([c.score for c in rows]))
+    sums = np.cumsum(rows.behind[::-1], axis=0)[::-1]
+    scores = sums[:, : rows.size]
     clustered = np.einsum("ij,ij->i", scores, scores)
-    held = np.stack([s.candidate_n > 0 if s.contrast else _NONE[:size] for s in strata])
-    buckets = np.logical_or.accumulate(held[::-1])[::-1].sum(axis=1)
     found: list[Difference | None] = []
-    for (w, d, t, q, a, c), (pooled, least), square, m in zip(
-        sums.tolist(), floors.tolist(), clustered.tolist(), buckets.tolist(), strict=True
-    ):
+    for i, (w, d, t, q, a, c, pooled, least) in enumerate(sums[1:, rows.size :].tolist(), start=1):
+        m = rows.buckets(i)
         if m < 2:
             found.append(None)
             continue
-        variance = max(m / (m - 1) * square, pooled, least) / (w * w)
-        found.append(Difference(d / w, variance, t / w, q / w, a, c, m))
-    return found[1:]
-
-
-_NONE: Final = np.zeros(4096, np.bool_)
-
-
-def _backwards(rows: Floats) -> Floats:
-    """Sums of each row and all behind it."""
-    return np.cumsum(rows[::-1], axis=0)[::-1]
+        floor = max(m / (m - 1) * float(clustered[i]), pooled, least if binary else 0.0)
+        found.append(Difference(d / w, floor / (w * w), t / w, q / w, a, c, m))
+    return found
 
 
 SMALLEST_SPREAD: Final = 0.25
@@ -260,52 +252,113 @@ class Contrast:
         return rate * (1.0 - rate) * (1.0 / a + 1.0 / c)
 
 
-class _Part(NamedTuple):
-    """A stratum's share of the whole (all weights sum to 1), its contrast, and that of shadow."""
+class Strata(Sequence[Stratum]):
+    """Strata side by side: what sums over several of them are made of.
 
-    weight: float
-    main: Contrast
-    pre: Contrast | None
+    Lists and arrays have a row for each; one without data in both arms is all zeros. `renew` keeps
+    the rows of strata that are the same as before, so that a look costs what is new.
+    """
 
-    def difference(self, theta: float) -> float:
-        """CUPED: less `theta` times the pre-period contrast, which is 0 on average."""
-        return self.main.difference - (theta * self.pre.difference if self.pre else 0.0)
+    def __init__(self, strata: Sequence[Stratum] = ()) -> None:
+        self._strata: list[Stratum] = []
+        self.used: list[int] = []
+        self.renew(strata)
 
-    def spread(self, theta: float) -> float:
-        """The pooled spread of what is left by CUPED."""
-        if self.pre is None or not theta:
-            return self.main.spread
-        candidate = self.main.candidate - theta * self.pre.candidate
-        control = self.main.control - theta * self.pre.control
-        return _spread(self.main.a, self.main.c, candidate, control)
+    @classmethod
+    def of(cls, strata: Sequence[Stratum]) -> "Strata":
+        """`strata` itself when it is one, else one made of them."""
+        return strata if isinstance(strata, cls) else cls(strata)
+
+    def __len__(self) -> int:
+        return len(self._strata)
+
+    @overload
+    def __getitem__(self, index: int) -> Stratum: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Stratum]: ...
+
+    def __getitem__(self, index: int | slice) -> Stratum | list[Stratum]:
+        return self._strata[index]
+
+    def renew(self, strata: Sequence[Stratum]) -> Self:
+        """Hold `strata` from now on."""
+        known = self._strata
+        if len(known) != len(strata):
+            known = []
+            self._make_room(len(strata), len(strata[0].candidate_n) if strata else 0)
+        for i, stratum in enumerate(strata):
+            if not known or known[i] is not stratum:
+                self._put(i, stratum)
+        self._strata = list(strata)
+        self.used = [i for i, one in enumerate(strata) if one.contrast is not None]
+        return self
+
+    def _make_room(self, rows: int, size: int) -> None:
+        self.size = size
+        self.weights, self.lifts, self.spreads = [0.0] * rows, [0.0] * rows, [0.0] * rows
+        self.candidate_means, self.control_means = [0.0] * rows, [0.0] * rows
+        self.candidate_ns, self.control_ns = [0.0] * rows, [0.0] * rows
+        self.binomials = [0.0] * rows
+        self._held = [0] * rows
+        self.candidate, self.control, self.scores = np.zeros((3, rows, size))
+        self.behind = np.zeros((rows, size + 8))
+        """What `restarts` adds up: weighted scores, then weight, weighted difference and means,
+        totals of n, and both least variances times the squared weight."""
+
+    def _put(self, i: int, stratum: Stratum) -> None:
+        c = stratum.contrast or Contrast.empty(self.size)
+        held = np.packbits(stratum.candidate_n > 0) if stratum.contrast else b""
+        self._held[i] = int.from_bytes(bytes(held), "little")
+        w = self.weights[i] = c.weight
+        self.lifts[i], self.spreads[i], self.binomials[i] = c.difference, c.spread, c.binomial
+        self.candidate_means[i], self.control_means[i] = c.candidate_mean, c.control_mean
+        self.candidate_ns[i], self.control_ns[i] = c.a, c.c
+        self.candidate[i], self.control[i], self.scores[i] = c.candidate, c.control, c.score
+        row, square = self.behind[i], w * w
+        np.multiply(c.score, w, out=row[: self.size])
+        row[self.size :] = (
+            *(w, w * c.difference, w * c.candidate_mean, w * c.control_mean, c.a, c.c),
+            *(square * c.spread, square * c.binomial),
+        )
+
+    def holds(self, i: int) -> bool:
+        """Whether stratum `i` has data in both arms."""
+        return self._strata[i].contrast is not None
+
+    def buckets(self, first: int = 0) -> int:
+        """How many buckets hold candidate data in stratum `first` or later."""
+        held = 0
+        for bits in self._held[first:]:
+            held |= bits
+        return held.bit_count()
+
+    def pull(self, weights: Sequence[float], rows: Sequence[int]) -> Floats:
+        """Each bucket's pull on the estimate, over these strata; empty without any."""
+        if not rows:
+            return np.zeros(0)
+        scores = self.scores if len(rows) == len(self) else self.scores[list(rows)]
+        return np.array(weights) @ scores
+
+
+def _adjusted(
+    rows: Strata, shadow: Strata, paired: Sequence[int], theta: float
+) -> tuple[list[float], list[float]]:
+    """Differences and pooled spreads, less `theta` times those of shadow, which are 0 on average."""
+    lifts, spreads = list(rows.lifts), list(rows.spreads)
+    candidate = rows.candidate - theta * shadow.candidate
+    control = rows.control - theta * shadow.control
+    for i in paired:
+        lifts[i] -= theta * shadow.lifts[i]
+        a, c = rows.candidate_ns[i], rows.control_ns[i]
+        spreads[i] = _spread(a, c, candidate[i], control[i])
+    return lifts, spreads
 
 
 def _spread(a: float, c: float, candidate: Floats, control: Floats) -> float:
     if not a:
         return 0.0
     return (a * a * float(candidate @ candidate) + c * c * float(control @ control)) / (a * c)
-
-
-def _buckets(strata: Sequence[Stratum]) -> int:
-    """How many buckets hold candidate data."""
-    if not strata:
-        return 0
-    held = strata[0].candidate_n > 0
-    for s in strata[1:]:
-        held = held | (s.candidate_n > 0)
-    return int(np.count_nonzero(held))
-
-
-def _before(pre: Sequence[Stratum] | None, index: int, buckets: int) -> Contrast | None:
-    """The shadow period's contrast of a stratum, where there is one that can be used."""
-    return pre[index].contrast if pre is not None and buckets > 2 else None
-
-
-def _scores(parts: Sequence[tuple[float, Contrast]]) -> Floats:
-    """Each bucket's pull on the estimate, over all strata; one zero without any."""
-    if not parts:
-        return np.zeros(1)
-    return np.array([w for w, _ in parts]) @ np.stack([c.score for _, c in parts])
 
 
 def _theta(u: Floats, v: Floats) -> float:
