@@ -90,6 +90,16 @@ class _Totals:
 _NOTHING = _Totals()
 
 
+class _Kept:
+    """What was made of columns: of which epochs, how often each had changed, how often any had."""
+
+    __slots__ = ("epochs", "stamp", "taken", "value")
+
+    def __init__(self, epochs: Sequence[int], stamp: list[int], value: Any) -> None:
+        self.epochs, self.stamp, self.value = epochs, stamp, value
+        self.taken = -1
+
+
 class Book:
     """Evidence of one rollout, in memory."""
 
@@ -108,7 +118,8 @@ class Book:
         self._agents: dict[str, dict[tuple[int, Arm, Mode], dict[str, Floats]]] = {}
         self._paid = Ledger()
         self._changes: dict[tuple[int, str], int] = defaultdict(int)
-        self._derived: dict[Hashable, tuple[list[int], Any]] = {}
+        self._derived: dict[Hashable, _Kept] = {}
+        self._taken = 0
         self._each: dict[Hashable, dict[int, tuple[list[int], Any]]] = {}
         self._recent: list[tuple[datetime, str, Arm, int]] = []
         self.new_subjects: dict[int, list[int]] = defaultdict(lambda: [0, 0])
@@ -137,6 +148,7 @@ class Book:
         by_agent = self._agents.setdefault(k.agent, defaultdict(dict))
         for column, amounts in sums.columns.items():
             self._changes[k.epoch, column] += 1
+            self._taken += 1
             for place in (
                 self._sums[(k.epoch, k.arm, k.mode)],
                 self._tiers[(k.epoch, k.tier, k.arm, k.mode)],
@@ -222,12 +234,15 @@ class Book:
 
         Epochs that are over hardly ever change, so that looking again costs what is new.
         """
-        changes = self._changes
-        stamp = [*epochs, *[changes.get((epoch, c), 0) for epoch in epochs for c in columns]]
         kept = self._derived.get(key)
-        if kept is None or kept[0] != stamp:
-            kept = self._derived[key] = (stamp, make())
-        return kept[1]
+        if kept is not None and kept.taken == self._taken and kept.epochs == epochs:
+            return kept.value
+        changes = self._changes
+        stamp = [changes.get((epoch, c), 0) for epoch in epochs for c in columns]
+        if kept is None or kept.stamp != stamp or kept.epochs != epochs:
+            kept = self._derived[key] = _Kept(epochs, stamp, make())
+        kept.taken = self._taken
+        return kept.value
 
     def derived_each(
         self,
@@ -267,7 +282,11 @@ class Book:
         """The same, of the subjects in `tiers` only."""
         total = np.zeros(STATISTICS_BUCKETS)
         for tier in tiers:
-            total += _total(self._tiers.get((epoch, tier, arm, mode), {}), columns)
+            place = self._tiers.get((epoch, tier, arm, mode), {})
+            if len(columns) == 1 and columns[0] in place:
+                total += place[columns[0]]
+            elif len(columns) > 1:
+                total += _total(place, columns)
         return total
 
     def series(

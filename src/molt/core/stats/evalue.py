@@ -10,9 +10,10 @@ edge (Robbins 1970; asymptotic form: Waudby-Smith, Arbour, Sinha, Kennedy and Ra
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
-from molt.core.stats.special import LN2, erfcx, log_ndtr, root
+from molt.core.stats.special import LN2, erfcx, log_ndtr, log_ndtr_each, root
 
 _SQRT_2_PI: Final = math.sqrt(2 * math.pi)
 
@@ -34,18 +35,34 @@ def log_e(estimate: float, variance: float, tau: float, *, edge: float = 0.0) ->
     E = 2 (1 + r)^(-1/2) exp(x^2 / 2) Phi(x). `tau` is the distance beyond the edge that one wants
     to see soonest. A variance that is not positive and finite is no evidence: 0.
     """
+    placed = _placed(estimate, variance, tau, edge)
+    return 0.0 if placed is None else _log_e(*placed)
+
+
+def log_e_each(estimates: Sequence[tuple[float, float]], tau: float) -> list[float]:
+    """`log_e` of each (estimate, variance), in a fraction of the time."""
+    placed = [_placed(estimate, variance, tau, 0.0) for estimate, variance in estimates]
+    tails = iter(log_ndtr_each([p[0] for p in placed if p is not None and p[0] >= 0]))
+    return [0.0 if p is None else _log_e(*p, next(tails) if p[0] >= 0 else None) for p in placed]
+
+
+def _placed(
+    estimate: float, variance: float, tau: float, edge: float
+) -> tuple[float, float] | None:
+    """(x, r) of the formula; None without evidence."""
     if not (0 < variance < math.inf and tau > 0 and math.isfinite(estimate)):
-        return 0.0
+        return None
     r = tau * tau / variance
     z = (estimate - edge) / math.sqrt(variance)
-    return _log_e(z * math.sqrt(r / (1 + r)), r)
+    return z * math.sqrt(r / (1 + r)), r
 
 
-def _log_e(x: float, r: float) -> float:
+def _log_e(x: float, r: float, log_phi: float | None = None) -> float:
     # For negative x, exp(x^2/2) Phi(x) is 0 x inf; erfcx is the same product without the factors.
     if x < 0:
         return math.log(erfcx(-x / math.sqrt(2))) - 0.5 * math.log1p(r)
-    return LN2 - 0.5 * math.log1p(r) + 0.5 * x * x + log_ndtr(x)
+    tail = log_ndtr(x) if log_phi is None else log_phi
+    return LN2 - 0.5 * math.log1p(r) + 0.5 * x * x + tail
 
 
 def boundary(r: float, log_threshold: float) -> float:
@@ -78,6 +95,13 @@ def interval(estimate: float, variance: float, tau: float, alpha: float = 0.05) 
     return Interval(estimate - reach, estimate + reach)
 
 
+@cache
+def _restart_weights(started: int, planned: int) -> tuple[list[float], float]:
+    """Their log weights, and the weight of those that have not begun."""
+    weights = restart_log_weights(started, planned)
+    return weights, max(0.0, 0.5 - math.fsum(map(math.exp, weights)))
+
+
 def restart_log_weights(started: int, planned: int) -> list[float]:
     """Log weights of the restarts that have begun; all that can ever begin share one half.
 
@@ -99,8 +123,7 @@ def averaged(
     e-value (Vovk and Wang 2021), and finds harm that begins late without waiting for the early,
     good data to be outweighed.
     """
-    weights = restart_log_weights(len(log_e_restarts), planned)
-    idle = max(0.0, 0.5 - math.fsum(map(math.exp, weights)))
+    weights, idle = _restart_weights(len(log_e_restarts), planned)
     terms = [math.log(0.5) + log_e_start]
     terms += [w + e for w, e in zip(weights, log_e_restarts, strict=True)]
     if idle > 0:

@@ -40,13 +40,13 @@ def inferiority(
     sign = -1.0 if higher_is_better else 1.0
     mean = abs(d.control)
     edge, tau = margin * mean, HARM_TAU * mean
-    later = restarts(strata, binary=binary)
-    harm = evalue.averaged(_harm(d, sign, tau), [_harm(one, sign, tau) for one in later])
+    begun = [one if _compared(one) else None for one in (d, *restarts(strata, binary=binary))]
+    # An epoch that has just begun says nothing: no variance, no evidence.
+    pairs = [(0.0, 0.0) if one is None else (sign * one.estimate, one.variance) for one in begun]
+    start, *later = evalue.log_e_each(pairs, tau)
+    harm = evalue.averaged(start, later)
     return Inferiority(d, harm, evalue.log_e(-sign * d.estimate, d.variance, edge, edge=-edge))
 
 
-def _harm(d: Difference | None, sign: float, tau: float) -> float:
-    """An epoch that has just begun says nothing."""
-    if d is None or min(d.candidate_n, d.control_n) < MIN_COMPARED:
-        return 0.0
-    return evalue.log_e(sign * d.estimate, d.variance, tau)
+def _compared(d: Difference | None) -> bool:
+    return d is not None and min(d.candidate_n, d.control_n) >= MIN_COMPARED

@@ -147,7 +147,7 @@ def restarts(strata: Sequence[Stratum], *, binary: bool = False) -> list[Differe
     rows = Strata.of(strata)
     if len(rows) < 2:
         return []
-    sums = np.cumsum(rows.behind[::-1], axis=0)[::-1]
+    sums = _backwards(rows.behind)
     scores = sums[:, : rows.size]
     clustered = np.einsum("ij,ij->i", scores, scores)
     found: list[Difference | None] = []
@@ -159,6 +159,14 @@ def restarts(strata: Sequence[Stratum], *, binary: bool = False) -> list[Differe
         floor = max(m / (m - 1) * float(clustered[i]), pooled, least if binary else 0.0)
         found.append(Difference(d / w, floor / (w * w), t / w, q / w, a, c, m))
     return found
+
+
+def _backwards(rows: Floats) -> Floats:
+    """Sums of each row and all behind it."""
+    sums = rows.copy()
+    for i in range(len(sums) - 2, -1, -1):
+        np.add(sums[i + 1], rows[i], out=sums[i])
+    return sums
 
 
 SMALLEST_SPREAD: Final = 0.25
@@ -308,8 +316,8 @@ class Strata(Sequence[Stratum]):
 
     def _put(self, i: int, stratum: Stratum) -> None:
         c = stratum.contrast or Contrast.empty(self.size)
-        held = np.packbits(stratum.candidate_n > 0) if stratum.contrast else b""
-        self._held[i] = int.from_bytes(bytes(held), "little")
+        held = np.packbits(stratum.candidate_n > 0).tobytes() if stratum.contrast else b""
+        self._held[i] = int.from_bytes(held, "little")
         w = self.weights[i] = c.weight
         self.lifts[i], self.spreads[i], self.binomials[i] = c.difference, c.spread, c.binomial
         self.candidate_means[i], self.control_means[i] = c.candidate_mean, c.control_mean

@@ -3,7 +3,7 @@
 Scalars go in and come out as Python floats; array forms say so in their names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
@@ -20,6 +20,11 @@ LN2: Final = 0.6931471805599453
 def log_ndtr(x: float) -> float:
     """Log of the standard normal distribution function."""
     return float(_scipy.log_ndtr(x))
+
+
+def log_ndtr_each(values: Sequence[float]) -> list[float]:
+    """`log_ndtr` of each."""
+    return _scipy.log_ndtr(np.array(values)).tolist()
 
 
 def ndtri(p: float) -> float:
