@@ -106,7 +106,12 @@ def _over_epochs(
 
 def compare(scene: Scene, metric: Metric) -> ratio.Difference | None:
     """The metric's difference over all epochs of this candidate, with CUPED where shadow has data."""
-    return ratio.difference(strata(scene, metric), binary=metric.binary, pre=before(scene, metric))
+
+    def made() -> ratio.Difference | None:
+        rows, pre = strata(scene, metric), before(scene, metric)
+        return ratio.difference(rows, binary=metric.binary, pre=pre)
+
+    return _kept(scene, metric, ("compare",), made)
 
 
 def judge(scene: Scene, metric: Metric, margin: float) -> Inferiority | None:

@@ -139,12 +139,31 @@ def _rate(
 ) -> Ruling:
     """Engine C on the candidate's present epoch."""
     epoch, mode = scene.rollout.epoch, scene.mode
+    numbers = scene.book.derived(
+        ("rate", column, mode, limit),
+        [epoch],
+        [REQUESTS, column],
+        lambda: _rate_numbers(scene, column, limit),
+    )
+    total, events, high = numbers["requests"], numbers["events"], numbers["high"]
+    shown = f"{what}: {events} of {total} requests, limit {show_fraction(limit)}"
+    if numbers["log_e_above"] >= -math.log(gate.alpha_fail):
+        return Ruling(name, "fail", f"{shown}; proven above it", numbers)
+    if numbers["log_e_below"] >= -math.log(gate.alpha_pass):
+        return Ruling(name, "pass", f"{shown}; proven below it", numbers)
+    return Ruling(
+        name, "wait", f"{shown}; not proven yet (up to {show_fraction(round(high, 4))})", numbers
+    )
+
+
+def _rate_numbers(scene: Scene, column: str, limit: float) -> dict[str, Any]:
+    epoch, mode = scene.rollout.epoch, scene.mode
     n = scene.book.sums(epoch, CANDIDATE, mode, [REQUESTS])
     y = scene.book.sums(epoch, CANDIDATE, mode, [column])
     total, events = float(n.sum()), float(y.sum())
     deff = bernoulli.design_effect(n, y)
     low, high = bernoulli.interval(events, total, deff=deff)
-    numbers: dict[str, Any] = {
+    return {
         "requests": int(total),
         "events": int(events),
         "rate": events / total if total else None,
@@ -155,14 +174,6 @@ def _rate(
         "log_e_below": bernoulli.log_e_below(events, total, limit, deff),
         "log_e_above": bernoulli.log_e_above(events, total, limit, deff),
     }
-    shown = f"{what}: {int(events)} of {int(total)} requests, limit {show_fraction(limit)}"
-    if numbers["log_e_above"] >= -math.log(gate.alpha_fail):
-        return Ruling(name, "fail", f"{shown}; proven above it", numbers)
-    if numbers["log_e_below"] >= -math.log(gate.alpha_pass):
-        return Ruling(name, "pass", f"{shown}; proven below it", numbers)
-    return Ruling(
-        name, "wait", f"{shown}; not proven yet (up to {show_fraction(round(high, 4))})", numbers
-    )
 
 
 def _error_rate(scene: Scene, gate: ErrorRateGate) -> list[Ruling]:

@@ -142,9 +142,15 @@ def _violation(scene: Scene, _: ViolationTrigger) -> Ruling:
     return Ruling("violation", "pass", f"none in {requests} requests", numbers)
 
 
-def _over_epochs(scene: Scene, arm: Arm, column: str, epochs: range | None = None) -> Floats:
-    total = np.zeros(STATISTICS_BUCKETS)
-    for epoch in scene.window_epochs if epochs is None else epochs:
+def _over_epochs(scene: Scene, arm: Arm, column: str, epochs: range) -> Floats:
+    """Sums over `epochs`, live and in shadow. Those that are over hardly change, and are kept."""
+    before, total = epochs[:-1], np.zeros(STATISTICS_BUCKETS)
+    if before:
+        key = ("over epochs", arm, column)
+        total += scene.book.derived(
+            key, before, [column], lambda: _over_epochs(scene, arm, column, before)
+        )
+    for epoch in epochs[-1:]:
         for mode in (LIVE, SHADOW):
             total += scene.book.sums(epoch, arm, mode, [column])
     return total
@@ -210,11 +216,15 @@ def _overspent(scene: Scene, t: CostTrigger, projected: float) -> Ruling | None:
 
 
 def _overrun(scene: Scene, t: CostTrigger, projected: float, epochs: range) -> cost.Overrun | None:
-    n = _over_epochs(scene, CANDIDATE, PRICED, epochs)
-    y = _over_epochs(scene, CANDIDATE, COST_CAPPED, epochs)
-    return cost.overrun(
-        n, y, projected, t.above, tau=t.tau, alpha=t.alpha, min_requests=t.min_requests
-    )
+    def made() -> cost.Overrun | None:
+        n = _over_epochs(scene, CANDIDATE, PRICED, epochs)
+        y = _over_epochs(scene, CANDIDATE, COST_CAPPED, epochs)
+        return cost.overrun(
+            n, y, projected, t.above, tau=t.tau, alpha=t.alpha, min_requests=t.min_requests
+        )
+
+    key = ("overrun", projected, t.above, t.tau, t.alpha, t.min_requests, len(epochs))
+    return scene.book.derived(key, epochs, [PRICED, COST_CAPPED], made)
 
 
 def _complaints(scene: Scene, t: ComplaintsTrigger) -> Ruling:
@@ -223,9 +233,14 @@ def _complaints(scene: Scene, t: ComplaintsTrigger) -> Ruling:
     if scene.rollout.window_since is not None:
         since = max(since, scene.rollout.window_since)
     count = scene.book.outcomes_since(t.outcome, since, CANDIDATE)
-    rows = [_complained(scene, t.outcome, epoch) for epoch in scene.window_epochs]
+    rows = _complained(scene, t.outcome)
     mine, theirs = sum(r.candidate_events for r in rows), sum(r.control_events for r in rows)
-    log_e = exposure.log_e_ratio_above(rows, t.ratio)
+    log_e = scene.book.derived(
+        ("complained more", t.outcome, t.ratio),
+        scene.window_epochs,
+        [t.outcome, REQUESTS],
+        lambda: exposure.log_e_ratio_above(rows, t.ratio),
+    )
     numbers = {
         "count": count,
         "limit": t.above,
@@ -244,13 +259,18 @@ def _complaints(scene: Scene, t: ComplaintsTrigger) -> Ruling:
     return Ruling("complaints", "pass", text, numbers)
 
 
-def _complained(scene: Scene, kind: str, epoch: int) -> exposure.Exposure:
-    """Complaints and live requests of one epoch; complaints in shadow are control's."""
-    (mine, asked), (theirs, others) = (
-        [float(scene.book.sums(epoch, arm, LIVE, [c]).sum()) for c in (kind, REQUESTS)]
-        for arm in (CANDIDATE, CONTROL)
-    )
-    return exposure.Exposure(mine, asked, theirs, others)
+def _complained(scene: Scene, kind: str) -> list[exposure.Exposure]:
+    """Complaints and live requests of each epoch; complaints in shadow are control's."""
+
+    def made(epoch: int) -> exposure.Exposure:
+        (mine, asked), (theirs, others) = (
+            [float(scene.book.sums(epoch, arm, LIVE, [c]).sum()) for c in (kind, REQUESTS)]
+            for arm in (CANDIDATE, CONTROL)
+        )
+        return exposure.Exposure(mine, asked, theirs, others)
+
+    key = ("complained", kind)
+    return scene.book.derived_each(key, scene.window_epochs, [kind, REQUESTS], made)
 
 
 _RULES: Final[dict[type[Trigger], Callable[[Scene, Any], Ruling]]] = {

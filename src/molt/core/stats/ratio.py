@@ -270,6 +270,7 @@ class Strata(Sequence[Stratum]):
     def __init__(self, strata: Sequence[Stratum] = ()) -> None:
         self._strata: list[Stratum] = []
         self.used: list[int] = []
+        self._make_room(0, 0)
         self.renew(strata)
 
     @classmethod
