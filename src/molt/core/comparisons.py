@@ -149,18 +149,22 @@ def settled(scene: Scene, metric: Metric) -> ratio.Difference | None:
     are compared with the control of that epoch. None without enough of them.
     """
 
-    def made() -> ratio.Difference | None:
-        rows = [row for row in _settled(scene, metric) if row is not None]
-        key = ("settled users", *columns)
-        d = ratio.difference(_rows(scene, key).renew(rows), binary=metric.binary)
+    d = ratio.difference(_settled(scene, metric), binary=metric.binary)
+    return d if d is not None and min(d.candidate_n, d.control_n) >= MIN_SETTLED else None
+
+
+def settled_averages(scene: Scene, metric: Metric) -> ratio.Averages | None:
+    """`settled` without its variance: what a gate asks for at every look."""
+
+    def made() -> ratio.Averages | None:
+        d = ratio.averages(_settled(scene, metric))
         return d if d is not None and min(d.candidate_n, d.control_n) >= MIN_SETTLED else None
 
-    columns = [column for part in _columns(metric) for column in part]
     return _kept(scene, metric, ("settled users",), made)
 
 
-def _settled(scene: Scene, metric: Metric) -> list[Stratum | None]:
-    """Settled users against the control of each epoch; None where there can be none."""
+def _settled(scene: Scene, metric: Metric) -> list[Stratum]:
+    """Settled users against the control of each epoch in which there can be some."""
     (top, per), book = _columns(metric), scene.book
 
     def tiers_in(epoch: int) -> list[int]:
@@ -174,7 +178,9 @@ def _settled(scene: Scene, metric: Metric) -> list[Stratum | None]:
         whole = stratum(scene, epoch, top, per)
         return Stratum(n, y, whole.control_n, whole.control_y)
 
-    return book.derived_each(("settled", *top, *per), scene.live_epochs(), [*top, *per], made)
+    key, epochs = ("settled", *top, *per), scene.live_epochs()
+    found = book.derived_each(key, epochs, [*top, *per], made)
+    return [row for row in found if row is not None]
 
 
 def _settled_tiers(scene: Scene, epoch: int) -> list[int]:

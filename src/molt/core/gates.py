@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from molt.core import agreement, approvals
 from molt.core.assignment import CANDIDATE, CONTROL
-from molt.core.comparisons import compare, exposures, judge, settled, strata, stratum
+from molt.core.comparisons import compare, exposures, judge, settled_averages, strata, stratum
 from molt.core.events import Ruling, Verdict
 from molt.core.evidence import (
     COST,
@@ -260,21 +260,21 @@ def step_margin(scene: Scene, gate: NoDegradationGate, metric: Metric | None = N
     return margin if cap is None else min(margin, cap)
 
 
-def harm_of(metric: Metric, d: ratio.Difference) -> float:
+def harm_of(metric: Metric, d: ratio.Difference | ratio.Averages) -> float:
     """How much worse the candidate is, in the metric's unit; for `same`, how far off either way."""
     if metric.better == "same":
         return abs(d.estimate)
     return -d.estimate if metric.better == "higher" else d.estimate
 
 
-def beyond(metric: Metric, d: ratio.Difference, margin: float) -> bool:
+def beyond(metric: Metric, d: ratio.Difference | ratio.Averages, margin: float) -> bool:
     """Whether the estimate alone is worse than the relative margin allows."""
     return harm_of(metric, d) > margin * abs(d.control)
 
 
 def _novel(scene: Scene, metric: Metric, margin: float) -> str | None:
     """Why a passing metric must wait: what newcomers hide, settled users show; None if nothing."""
-    late = settled(scene, metric)
+    late = settled_averages(scene, metric)
     if late is None or late.relative is None or not beyond(metric, late, margin):
         return None
     span = show_duration(scene.playbook.timing.settled_after)

@@ -107,5 +107,8 @@ def _running(known: Ints, new: Ints) -> Ints:
 
 def _windowed(upto: Ints, size: int, last: int) -> Ints:
     """Sums of windows of `size` slots that end with each of the `last` slots (or all there are)."""
-    ends = np.arange(max(1, len(upto) - last), len(upto))
-    return upto[ends] - upto[np.maximum(ends - size, 0)]
+    first = max(1, len(upto) - last)
+    sums = upto[first:].copy()
+    before = max(0, size - first)  # windows that begin before the first slot
+    sums[before:] -= upto[max(0, first - size) : len(upto) - size] if size < len(upto) else 0
+    return sums

@@ -40,9 +40,7 @@ class Stratum:
         if not (a > 0 and c > 0):
             return None
         r_t, r_c = float(self.candidate_y.sum()) / a, float(self.control_y.sum()) / c
-        candidate = (self.candidate_y - r_t * self.candidate_n) / a
-        control = (self.control_y - r_c * self.control_n) / c
-        return Contrast(a, c, r_t, r_c, candidate, control, candidate - control)
+        return Contrast(a, c, r_t, r_c, self)
 
 
 class Difference(NamedTuple):
@@ -66,6 +64,20 @@ class Difference(NamedTuple):
     def se(self) -> float:
         """The standard error."""
         return math.sqrt(self.variance)
+
+    @property
+    def relative(self) -> float | None:
+        """The difference as a share of control's ratio; None when that is 0."""
+        return self.estimate / abs(self.control) if self.control else None
+
+
+class Averages(NamedTuple):
+    """A `Difference` without its variance."""
+
+    estimate: float
+    control: float
+    candidate_n: float
+    control_n: float
 
     @property
     def relative(self) -> float | None:
@@ -136,6 +148,22 @@ def difference(
         control_n=math.fsum(rows.control_ns),
         buckets=buckets,
         variance_kept=kept,
+    )
+
+
+def averages(strata: Sequence[Stratum]) -> Averages | None:
+    """The same figures as `difference` has (without CUPED), where nobody asks how sure they are."""
+    found = [s.contrast for s in strata if s.contrast is not None]
+    held = [c.stratum.candidate_n for c in reversed(found)]
+    if all(np.count_nonzero(n) < 2 for n in held) and np.count_nonzero(sum(held)) < 2:
+        return None
+    whole = math.fsum(c.weight for c in found)
+    weighted = [(c.weight / whole, c) for c in found]
+    return Averages(
+        estimate=math.fsum(w * c.difference for w, c in weighted),
+        control=math.fsum(w * c.control_mean for w, c in weighted),
+        candidate_n=math.fsum(c.a for c in found),
+        control_n=math.fsum(c.c for c in found),
     )
 
 
@@ -210,21 +238,30 @@ def stratified_mean(
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """Both arms' totals of n (`a`, `c`) and means, and each bucket's scores (y - R n) / total of n."""
+    """Both arms' totals of n (`a`, `c`) and means; the rest is reckoned when it is asked for."""
 
     a: float
     c: float
     candidate_mean: float
     control_mean: float
-    candidate: Floats
-    control: Floats
-    score: Floats
+    stratum: Stratum
 
-    @classmethod
-    def empty(cls, size: int) -> "Contrast":
-        """One that weighs nothing."""
-        nothing = np.zeros(size)
-        return cls(0.0, 0.0, 0.0, 0.0, nothing, nothing, nothing)
+    @cached_property
+    def candidate(self) -> Floats:
+        """The candidate's scores (y - R n) / a of each bucket."""
+        s = self.stratum
+        return _scored(s.candidate_y, s.candidate_n, self.candidate_mean, self.a)
+
+    @cached_property
+    def control(self) -> Floats:
+        """Control's scores (y - R n) / c of each bucket."""
+        s = self.stratum
+        return _scored(s.control_y, s.control_n, self.control_mean, self.c)
+
+    @cached_property
+    def score(self) -> Floats:
+        """Candidate's scores less control's."""
+        return self.candidate - self.control
 
     @property
     def difference(self) -> float:
@@ -316,7 +353,7 @@ class Strata(Sequence[Stratum]):
         totals of n, and both least variances times the squared weight."""
 
     def _put(self, i: int, stratum: Stratum) -> None:
-        c = stratum.contrast or Contrast.empty(self.size)
+        c = stratum.contrast or Contrast(0.0, 0.0, 0.0, 0.0, stratum)
         held = np.packbits(stratum.candidate_n > 0).tobytes() if stratum.contrast else b""
         self._held[i] = int.from_bytes(held, "little")
         w = self.weights[i] = c.weight
@@ -362,6 +399,10 @@ def _adjusted(
         a, c = rows.candidate_ns[i], rows.control_ns[i]
         spreads[i] = _spread(a, c, candidate[i], control[i])
     return lifts, spreads
+
+
+def _scored(y: Floats, n: Floats, mean: float, total: float) -> Floats:
+    return (y - mean * n) / total if total else np.zeros_like(n)
 
 
 def _spread(a: float, c: float, candidate: Floats, control: Floats) -> float:

@@ -8,6 +8,7 @@ The chances are budgets for a week of looks at every slot: see `docs/decisions` 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import combinations, pairwise
 from typing import Final, NamedTuple
 
@@ -79,21 +80,32 @@ def look(
     the statistics buckets of the subjects that had an event. Slots older than the first are empty.
     """
     total, rates = len(requests), _Rates(limit, healthy, deff)
-    upto_n, upto_x = _running(requests), _running(events)
     windows = list[Window]()
-    for doubling in range(DOUBLINGS):
-        size = duration << doubling
-        start = total - size
-        edges = [max(0, start + round(i * size / FIFTHS)) for i in range(FIFTHS + 1)]
-        n, x = _between(upto_n, edges), _between(upto_x, edges)
+    edges_of_all, flat = _edges(duration, total)
+    upto_n, upto_x = (_running(counts)[flat].tolist() for counts in (requests, events))
+    for doubling, edges in enumerate(edges_of_all):
+        size, place = duration << doubling, doubling * (FIFTHS + 1)
+        n, x = (_between(upto[place : place + FIFTHS + 1]) for upto in (upto_n, upto_x))
         if any(n) and (not windows or sum(x) > limit * sum(n)):
             parts = [buckets[a:b] for a, b in pairwise(edges)]
             windows.append(_window(size, n, x, parts, rates))
             if windows[-1].fires:
                 break
+    return windows
+
+
+@lru_cache(maxsize=4096)
+def _edges(duration: int, total: int) -> tuple[list[list[int]], Ints]:
+    """Where the fifths of each window begin and end, up to the first that holds all slots; and
+    the same in one array."""
+    found: list[list[int]] = []
+    for doubling in range(DOUBLINGS):
+        size = duration << doubling
+        start = total - size
+        found.append([max(0, start + round(i * size / FIFTHS)) for i in range(FIFTHS + 1)])
         if start <= 0:
             break
-    return windows
+    return found, np.array(found).ravel()
 
 
 def _running(counts: Ints) -> Ints:
@@ -103,9 +115,9 @@ def _running(counts: Ints) -> Ints:
     return sums
 
 
-def _between(upto: Ints, edges: list[int]) -> list[int]:
+def _between(upto: Sequence[int]) -> list[int]:
     """What lies between neighbouring edges."""
-    return [b - a for a, b in pairwise(upto[edges].tolist())]
+    return [b - a for a, b in pairwise(upto)]
 
 
 def _union(bitmaps: Sequence[int]) -> int:
