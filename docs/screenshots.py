@@ -4,6 +4,7 @@ A rollout of some minutes is led to 10%, each page is taken; then a fault makes 
 """
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,18 +63,43 @@ def sign_in(browser: Browser, demo: Demo, size: dict[str, int], scheme: str) -> 
     )
     page = context.new_page()
     page.goto("/console/login")
-    page.screenshot(path=TARGET / "login.png")
     page.get_by_label("API token").fill(demo.token)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/console/rollouts/**")
     return page
 
 
+def sign_in_page(browser: Browser, demo: Demo) -> None:
+    page = browser.new_page(base_url=demo.api, viewport=WIDE, color_scheme="light")
+    take(page, "login", "login", 500)
+    page.close()
+
+
+def ask_what_if(page: Page) -> None:
+    """Hold a plan that bears less latency against the evidence so far."""
+    page.goto("/console/playbook")
+    text = page.get_by_label("Playbook (YAML)")
+    text.fill(text.input_value().replace("above: 5s", "above: 200ms"))
+    page.get_by_role("button", name="What if").click()
+    page.get_by_role("heading", name="What if").wait_for()
+    page.locator("#answer table").wait_for(timeout=60_000)
+    page.wait_for_timeout(500)
+    shoot(page, "what-if")
+
+
+def shoot(page: Page, name: str) -> None:
+    """One picture, in 256 colours where a tool for that is installed: a third of the size."""
+    path = TARGET / f"{name}.png"
+    page.screenshot(path=path)
+    if (tool := shutil.which("convert")) is not None:
+        subprocess.run([tool, path, "-colors", "256", f"PNG8:{path}"], check=True)  # noqa: S603
+    print(path.name)
+
+
 def take(page: Page, path: str, name: str, settle: float = 2500) -> None:
     page.goto(f"/console/{path}")
     page.wait_for_timeout(settle)
-    page.screenshot(path=TARGET / f"{name}.png")
-    print(f"{name}.png")
+    shoot(page, name)
 
 
 def main() -> None:
@@ -86,18 +112,25 @@ def main() -> None:
         try:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             here = demo.until(lambda s: s["traffic_percent"] >= 5)["rollout"]
+            sign_in_page(browser, demo)
             page = sign_in(browser, demo, WIDE, "light")
             take(page, f"rollouts/{here}", "rollout")
             take(page, "monitoring", "monitoring", 5000)
             page.locator("#rows a[href]").first.click()
             page.wait_for_timeout(1000)
-            page.screenshot(path=TARGET / "run.png")
+            shoot(page, "run")
             take(page, "analytics", "analytics")
+            page.locator("#over-title").evaluate("element => element.scrollIntoView()")
+            page.locator("[data-ab] canvas").first.wait_for(timeout=60_000)
+            shoot(page, "analytics-ab")
             take(page, "shadow?verdict=unacceptable", "shadow")
             page.locator(".pair a").first.click()
             page.wait_for_timeout(500)
-            page.screenshot(path=TARGET / "pair.png")
+            shoot(page, "pair")
             take(page, "playbook", "playbook", 500)
+            ask_what_if(page)
+            for name in ("checklist", "runbook", "people"):
+                take(page, name, name, 500)
             take(page, "audit?kind=event", "audit", 500)
             dark = sign_in(browser, demo, WIDE, "dark")
             take(dark, f"rollouts/{here}", "rollout-dark")
@@ -108,7 +141,8 @@ def main() -> None:
             take(page, "incidents", "incidents", 500)
             page.locator(".incident a").first.click()
             page.wait_for_timeout(500)
-            page.screenshot(path=TARGET / "incident.png")
+            shoot(page, "incident")
+            take(page, "alerts", "alerts", 500)
             browser.close()
         finally:
             demo.process.send_signal(signal.SIGINT)

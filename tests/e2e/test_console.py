@@ -353,7 +353,7 @@ def test_metrics_are_drawn_over_time_and_calls_by_tool_each_with_its_csv(
         molt.ask("Show me your beers", user=f"u{number}")
     kinds = ("order_completed", "cart_abandoned")
     outcomes = [
-        {"id": f"c{n}{kind}", "subject": f"u{n}", "agent": "guest", "kind": kind}
+        {"id": f"c{n}{kind}", "subject": f"u{n}", "rollout": "charted", "kind": kind}
         for n in range(12)
         for kind in ("cart_started", kinds[n % 3 == 0])
     ]

@@ -1,5 +1,6 @@
 """The rollout's page and its buttons."""
 
+from tests.apps.cli.conftest import PLAYBOOK
 from tests.apps.console.conftest import Browser, Browsers
 
 
@@ -71,3 +72,15 @@ def lines_of_one(lines: object) -> list[str]:
             return found
         found.append(line)
     return found
+
+
+def test_a_report_is_about_the_rollout_that_goes_on_not_one_that_was_ended_before(
+    begun: Browser,
+) -> None:
+    begun.send("/console/rollouts/tiny/abort", reason="begin anew")
+    body = {"playbook_yaml": PLAYBOOK, "rollout": "second", "reason": "test"}
+    assert begun.http.post("/api/v1/rollouts", json=body).status_code == 201
+    report = {"id": "v1", "agent": "guest", "tool": "drop_tables"}
+    answer = begun.http.post("/api/v1/violations", json=report)
+    assert (answer.status_code, answer.json()["phase"]) == (202, "rolled_back"), answer.text
+    assert begun.get("/api/v1/rollouts/second").json()["phase"] == "rolled_back"

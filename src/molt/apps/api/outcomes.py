@@ -17,6 +17,7 @@ from molt.control.controller import Controller
 from molt.control.outcomes import Accepted
 from molt.core.errors import OperatorError
 from molt.core.evidence import Outcome
+from molt.core.rollout import Phase
 
 router = APIRouter(prefix="/api/v1", tags=["facts"])
 
@@ -95,15 +96,17 @@ def _outcome(one: OutcomeIn, now: datetime) -> Outcome:
 
 
 def rollout_about(controller: Controller, rollout: str | None, agent: str | None) -> str:
-    """The rollout that is meant: the one named, else the only one that covers the agent.
+    """The rollout that is meant: the one named, else the only one going on that covers the agent.
 
     Raises `OperatorError` when that is not exactly one.
     """
     if rollout is not None:
         return controller.desk(rollout).id
-    covering = [d.id for d in controller.desks.values() if agent in (None, *d.rollout.agents)]
-    if len(covering) == 1:
-        return covering[0]
+    covering = [d for d in controller.desks.values() if agent in (None, *d.rollout.agents)]
+    # Of rollouts one after the other for the same agents, the one that goes on is meant.
+    going_on = [d for d in covering if d.rollout.phase != Phase.ABORTED] or covering
+    if len(going_on) == 1:
+        return going_on[0].id
     known = ", ".join(controller.desks) or "none"
     raise OperatorError(
         f"Which rollout is this about? Give `rollout` or an `agent` that one covers; known: {known}"

@@ -77,7 +77,7 @@ function drawChart(holder, name, data, groups, times) {
   charts.set(name, new uPlot({
     width: Math.max(200, holder.clientWidth), height: 220, series, plugins: [marks(data)],
     scales: { x: { time: true, range: [data.start, data.end] }, y: { range: (_, low, high) => [0, (high ?? 1) * 1.08 || 1] } },
-    axes: [{ ...axis, values: clockTicks }, { ...axis, size: 62, values: (_, ticks) => ticks.map(spec.show) }],
+    axes: [{ ...axis, values: clockTicks, space: 76 }, { ...axis, size: 62, values: (_, ticks) => ticks.map(spec.show) }],
     cursor: { sync: { key: "molt" } },
   }, all, holder));
 }
@@ -131,7 +131,7 @@ function drawMetric(holder, name, rows) {
       { label: "none", stroke: css("--danger"), width: 1, dash: [2, 3], points: { show: false }, value: () => "0" }],
     bands: [{ series: [3, 2], fill: `${colour}22` }],
     scales: { x: { time: true }, y: { range: [low - room, high + room] } },
-    axes: [{ ...axis, values: clockTicks }, { ...axis, size: 62 }],
+    axes: [{ ...axis, values: clockTicks, space: 76 }, { ...axis, size: 62 }],
     cursor: { sync: { key: "molt" } },
   }, [column("unix"), column("difference"), column("low"), column("high"), rows.map(() => 0)], holder));
 }

@@ -1,7 +1,7 @@
 // The live stream: kept in a ring, drawn at most four times a second whatever comes in.
 import { Connection } from "./console.js";
 
-const KEPT = 1000, ROWS = 60, DRAW_MS = 250;
+const KEPT = 1000, ROWS = 60, DRAW_MS = 250, STALE_SECONDS = 15;
 const body = document.getElementById("rows");
 const nothing = document.getElementById("nothing");
 const rate = document.getElementById("rate");
@@ -10,7 +10,8 @@ const form = document.getElementById("filters");
 const pauseButton = document.getElementById("pause");
 const ring = [];
 let held = ring; // what is drawn from: while paused, what there was when the reader paused
-let paused = false, changed = true, shownCount = 0;
+let paused = false, changed = true;
+let heardAt = null; // when requests were last heard of
 const seen = []; // [time, offered, rows] of the last seconds
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
@@ -145,7 +146,6 @@ function draw(force = false) {
   for (let i = held.length - 1; i >= 0 && rows.length < ROWS; i--) if (keepRow(held[i])) rows.push(held[i]);
   while (pool.length < rows.length) pool.push(makeRow());
   pool.forEach((slot, i) => fill(slot, rows[i] || null));
-  shownCount = rows.length;
   nothing.hidden = rows.length > 0;
   nothing.textContent = held.length ? "Nothing of what came matches the filter." :
     "Nothing yet. Requests show here as they go through the gateway; a quiet system shows nothing.";
@@ -155,7 +155,10 @@ function count() {
   const now = performance.now();
   while (seen.length && seen[0][0] < now - 5000) seen.shift();
   const offered = seen.reduce((sum, s) => sum + s[1], 0) / 5, shown = seen.reduce((sum, s) => sum + s[2], 0) / 5;
-  rate.textContent = `${offered.toFixed(offered < 10 ? 1 : 0)} requests/s${paused ? " · paused, still counting" : ""}`;
+  const silent = heardAt == null ? 0 : (now - heardAt) / 1000;
+  // Nothing at all for a while is said as such: it is not the same as a rate of zero.
+  if (silent >= STALE_SECONDS) rate.textContent = `No data for ${Math.round(silent)} s`;
+  else if (heardAt != null) rate.textContent = `${offered.toFixed(offered < 10 ? 1 : 0)} requests/s${paused ? " · paused, still counting" : ""}`;
   const partial = shown < offered * 0.98 && offered > 0;
   sampled.hidden = !partial;
   if (partial) sampled.textContent = `Sampled: ${shown.toFixed(0)} of ${offered.toFixed(0)} requests/s are shown, errors and the candidate's answers first. Figures and decisions count every one; the audit log holds every one.`;
@@ -168,7 +171,8 @@ const source = new EventSource("/console/monitoring/stream");
 const on = (kind, take) => source.addEventListener(kind, (message) => { connection.heard(); take(JSON.parse(message.data)); });
 on("beat", () => {});
 on("requests", (data) => {
-  seen.push([performance.now(), data.offered, data.rows.length]);
+  heardAt = performance.now();
+  seen.push([heardAt, data.offered, data.rows.length]);
   for (const row of data.rows) keep(requestRow(row));
 });
 on("calls", (data) => data.rows.forEach((c) => keep(callRow(c))));
