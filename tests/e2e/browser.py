@@ -1,18 +1,20 @@
 """Finds a Chromium for the console's tests, or gets one: Playwright's own, else the system's package.
 
-`python tests/e2e/browser.py` gets it and says what it did; 1 where neither is possible.
+`python tests/e2e/browser.py` gets it and says what it tries, how long that may take at most, and why
+it failed; 1 where neither is possible.
 """
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-DOWNLOAD_SECONDS = 180
-PACKAGE_SECONDS = 600
+DOWNLOAD_SECONDS = 120
+PACKAGE_SECONDS = 300
 
 
 def find() -> str | None:
@@ -28,40 +30,75 @@ def find() -> str | None:
 
 def get() -> bool:
     """Install one, by the first way that works."""
-    print("Getting a browser for the console's tests ...")
-    if _works([sys.executable, "-m", "playwright", "install", "chromium"], DOWNLOAD_SECONDS):
+    say("Getting a browser for the console's tests ...")
+    own = [sys.executable, "-m", "playwright", "install", "chromium"]
+    if _works("Playwright's own, downloaded", own, DOWNLOAD_SECONDS):
         return True
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
+    if shutil.which("apt-get") is None:
+        say("  the system's package: no apt-get here")
+        return False
+    if os.geteuid() != 0:
+        say("  the system's package: only root may install it (sudo apt-get install chromium)")
         return False
     install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", "chromium"]
-    if _works(install, PACKAGE_SECONDS):
+    if _works("the system's package, chromium", install, PACKAGE_SECONDS):
         return True
-    return _works(["apt-get", "update", "-qq"], PACKAGE_SECONDS) and _works(
-        install, PACKAGE_SECONDS
+    update = ["apt-get", "update", "-qq"]
+    return _works("the list of packages", update, PACKAGE_SECONDS) and _works(
+        "the system's package, again", install, PACKAGE_SECONDS
     )
 
 
-def _works(command: Sequence[str], seconds: int) -> bool:
+def say(text: str) -> None:
+    """A line for whoever waits, at once."""
+    print(text, flush=True)
+
+
+def _works(what: str, command: Sequence[str], seconds: int) -> bool:
+    """Run one way to get it; when it hangs, it and all it started are ended in time."""
+    say(f"  {what} (at most {seconds} s) ...")
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        done = subprocess.run(
-            command, capture_output=True, timeout=seconds, env=environ, check=False
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environ,
+            text=True,
+            start_new_session=True,
         )
-    except (subprocess.TimeoutExpired, OSError):
+    except OSError as error:
+        say(f"  failed: {error}")
         return False
-    return done.returncode == 0
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        say(f"  failed: nothing within {seconds} s")
+        return False
+    if process.returncode:
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        wrong = [line for line in lines if line.lower().startswith(("error", "e:"))] or lines
+        say(f"  failed: {wrong[0] if wrong else f'exit code {process.returncode}'}"[:300])
+    return process.returncode == 0
 
 
 def main() -> int:
     """0 when there is a browser."""
-    if find() is None and not (get() and find()):
-        print(
-            "No browser: Playwright's cannot be downloaded and there is no package of the system "
-            "to install as root. The console's browser tests are skipped. "
-            "With one of these they run: playwright install chromium; apt-get install chromium",
-            file=sys.stderr,
-        )
-        return 1
+    found = find()
+    if found is None:
+        found = find() if get() else None
+        if found is None:
+            print(
+                "No browser: neither could be had (see above). The console's browser tests are "
+                "skipped. With one of these they run: .venv/bin/playwright install chromium; "
+                "apt-get install chromium",
+                file=sys.stderr,
+            )
+            return 1
+    say(f"The console's tests use {found}")
     return 0
 
 

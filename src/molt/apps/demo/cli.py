@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,12 +97,35 @@ def demo(
             seed=seed,
             ignore_shadow=agent_ignores_shadow,
         )
-        with contextlib.suppress(KeyboardInterrupt):
-            summary = asyncio.run(_play(options, keep, as_json))
-            if as_json:
-                print(json.dumps(summary))
-            raise typer.Exit(0 if summary["outcome"] != "timeout" else 1)
-    raise typer.Exit(130)
+        summary = _run(_play(options, keep, as_json))
+        if as_json:
+            print(json.dumps(summary))
+        raise typer.Exit(0 if summary["outcome"] != "timeout" else 1)
+
+
+def _run(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """What `work` gives; SIGTERM and a closed terminal end it as Ctrl-C does, with all it started."""
+    told: list[int] = []
+
+    async def until_told() -> dict[str, Any]:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def end(number: int) -> None:
+            if not told:  # a second one must not cut the tidying up short
+                told.append(number)
+                task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, end, number)
+        return await work
+
+    try:
+        return asyncio.run(until_told())
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + told[0]) from None
 
 
 def _compare(path: Path, most: int, folder: Path, port: int, as_json: bool) -> None:
@@ -125,7 +149,7 @@ def _compare(path: Path, most: int, folder: Path, port: int, as_json: bool) -> N
         finally:
             await stage.close()
 
-    found = asyncio.run(play())
+    found = _run(play())
     if as_json:
         print(json.dumps(found))
         return

@@ -1,0 +1,65 @@
+"""Whoever ends the demo or Molt ends every process that it started."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import Molt, until
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes that a process has started, and those that they have."""
+    found = subprocess.run(
+        ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
+    return [p for child in map(int, found) for p in (child, *descendants(child))]
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; one that has ended and was not waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_sigterm_ends_the_demo_with_everything_it_started(tmp_path: Path) -> None:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("MOLT")}
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "molt.apps.cli", "demo", "--port", "0", "--data", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environ,
+    )
+    assert demo.stdout is not None
+    with demo.stdout:
+        line = until(demo.stdout.readline, 60)
+        while "control API" not in line:
+            line = demo.stdout.readline()
+            assert line, "the demo ended by itself"
+        started = descendants(demo.pid)
+        assert len(started) >= 6  # the bar's three, and Molt's supervisor, control, gateway, egress
+        demo.send_signal(signal.SIGTERM)
+        said = demo.stdout.read()
+    assert demo.wait(30) == 128 + signal.SIGTERM
+    until(lambda: not any(map(alive, started)), what="all children are gone")
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_of_molt_outlives_its_supervisor(tmp_path: Path, number: signal.Signals) -> None:
+    molt = Molt(tmp_path, "http://127.0.0.1:9", "http://127.0.0.1:9")
+    started = descendants(molt.serve.process.pid)
+    assert len(started) >= 2
+    molt.client.close()
+    molt.serve.process.send_signal(number)
+    code = molt.serve.process.wait(30)
+    assert code == (-number if number == signal.SIGKILL else 0)
+    until(lambda: not any(map(alive, started)), what="all children are gone")
+    molt.serve.stop()
