@@ -4,10 +4,14 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
+from tests.core.traffic import Load
+from tests.core.world import World, plan, step
+
 from molt.adapters.playbooks import load_playbook
 from molt.control import analytics
 from molt.control.analytics import Choice
 from molt.control.call_slots import about_calls, call_slots
+from molt.core import gates
 from molt.core.evidence import Call, Slot, SlotKey, Tally
 from molt.core.rollout import Stay
 from molt.core.stats.latency import binned
@@ -143,3 +147,18 @@ def test_calls_are_charted_by_tool_and_narrowed_by_tool_model_agent_and_step() -
     assert (model["tokens_out"], model["cost"], model["tool_calls"]) == (7, 0.25, 0)
     assert [r["requests"] for r in found(tool="menu", model="gpt")] == [3]
     assert not about_calls(HOUR)
+
+
+def test_the_cost_is_what_the_gate_says_and_is_told_in_steps_without_that_gate_too() -> None:
+    def after_hours(*of_step: dict[str, Any]) -> World:
+        phases = [("canary", [step(5, *of_step)])]
+        w = World(plan(*phases, cost={"budget_per_1000": 5.0})).begin()
+        assert analytics.cost_per_1000(w.scene) is None
+        return w.serve(timedelta(hours=3), Load(300, cost=0.002), Load(1000))
+
+    with_gate, without = after_hours({"kind": "cost_within_budget"}), after_hours()
+    told = analytics.cost_per_1000(with_gate.scene)
+    assert told is not None
+    assert told == analytics.cost_per_1000(without.scene)
+    (ruling,) = [r for r in gates.rule_all(with_gate.scene) if r.name == "cost_within_budget"]
+    assert told.items() <= ruling.numbers.items()

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from molt.control.desk import Desk
+from molt.core.assignment import CANDIDATE
 from molt.core.comparisons import strata
-from molt.core.evidence import Call, Slot, SlotKey
+from molt.core.evidence import COST, PRICED, Call, Slot, SlotKey
+from molt.core.gates import MIN_PRICED
 from molt.core.rollout import Rollout
 from molt.core.scene import Scene
-from molt.core.stats import evalue, latency, ratio
+from molt.core.stats import cost, evalue, latency, ratio
 
 POINTS: Final = 120
 HEAT_ROWS: Final = 24
@@ -247,21 +249,47 @@ def _known(values: Iterable[int | None]) -> int | None:
     return sum(found) if found else None
 
 
+COST_ALPHA: Final = 0.05
+
+
+def cost_per_1000(scene: Scene) -> dict[str, Any] | None:
+    """USD for 1,000 requests of the candidate in this step, with the interval that its gate draws.
+
+    None while too few requests have a known price for an interval.
+    """
+    epoch, mode = scene.rollout.epoch, scene.mode
+    n = scene.book.sums(epoch, CANDIDATE, mode, [PRICED])
+    y = scene.book.sums(epoch, CANDIDATE, mode, [COST])
+    measured = ratio.mean(n, y)
+    if measured is None or measured.n < MIN_PRICED:
+        return None
+    found = cost.interval(n, y, alpha=COST_ALPHA)
+    if found is None or not all(map(math.isfinite, found)):
+        return None
+    low, high = found
+    return {
+        "per_1000": 1000 * measured.estimate,
+        "low": 1000 * low,
+        "high": 1000 * high,
+        "budget": scene.playbook.cost.budget_per_1000,
+    }
+
+
 def projected_per_day(
-    slots: Sequence[Slot], cost_gate: Mapping[str, Any] | None, seconds: float
+    slots: Sequence[Slot], per_1000: Mapping[str, Any] | None, seconds: float
 ) -> dict[str, Any] | None:
     """USD a day if the candidate answered everything at the present pace: estimate and interval.
 
-    The interval is the cost gate's, of cost per 1,000 requests; None before enough is priced.
+    `per_1000` is what `cost_per_1000` gives; None before enough is priced.
     """
     asked = sum(s.requests for s in slots if s.key.mode == "live")
-    if not cost_gate or "per_1000" not in cost_gate or not asked or not seconds:
+    if not per_1000 or not asked or not seconds:
         return None
     thousands = asked * 86400 / seconds / 1000
     return {
         "requests_per_day": 1000 * thousands,
-        "estimate": thousands * cost_gate["per_1000"],
-        "low": thousands * cost_gate["low"],
-        "high": thousands * cost_gate["high"],
-        "budget": thousands * cost_gate["budget"] if cost_gate.get("budget") else None,
+        "estimate": thousands * per_1000["per_1000"],
+        "low": thousands * per_1000["low"],
+        "high": thousands * per_1000["high"],
+        "budget": thousands * per_1000["budget"] if per_1000.get("budget") else None,
     }

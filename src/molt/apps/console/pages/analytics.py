@@ -279,7 +279,7 @@ async def _tables(
     name = analytics.grouping(desk.rollout, choice.by)
     seconds = (choice.end - choice.start).total_seconds()
     state = view.state(desk, now, request.app.state.controller.availability)
-    cost = next((g["numbers"] for g in state["gates"] if g["name"] == "cost_within_budget"), None)
+    cost = analytics.cost_per_1000(desk.scene(now))
     steps = analytics.by_step(desk.scene(now), choice.agent)
     tables = {
         "totals": analytics.totals(slots, choice, name),
