@@ -67,7 +67,7 @@ screenshots: setup $(BROWSER)  ## take the documentation's screenshots anew, fro
 
 bench: setup  ## the gateway against nginx and no proxy, one flag decision, and the egress
 	@$(BIN)/python benchmarks/decision.py
-	@$(BIN)/python benchmarks/simulate.py
+	@PYTHONPATH=. $(BIN)/python benchmarks/simulate.py
 	@$(BIN)/python benchmarks/gateway.py $(ARGS)
 	@$(BIN)/python benchmarks/egress.py
 

@@ -197,7 +197,12 @@ def _latency_stable(scene: Scene, gate: LatencyStableGate) -> list[Ruling]:
     histogram = scene.book.latency([epoch], CONTROL, LIVE)
     share = latency.share_of_slowdown(histogram, gate.within)
     margin = None if share is None else max(share, SMALLEST_MARGIN)
-    d = ratio.difference([stratum(scene, epoch, [over(cut)], [REQUESTS])], binary=True)
+    d = scene.book.derived(
+        ("latency stable", cut),
+        [epoch],
+        [over(cut), REQUESTS],
+        lambda: ratio.difference([stratum(scene, epoch, [over(cut)], [REQUESTS])], binary=True),
+    )
     if d is None or not margin or min(d.candidate_n, d.control_n) < MIN_COMPARED:
         return [Ruling(name, "wait", "too few requests on both arms")]
     e = equivalence.equivalence(d, margin)

@@ -66,10 +66,9 @@ def share_over(histogram: Mapping[int, int], latency_ms: float) -> float | None:
     if not total:
         return None
     limit = math.log(latency_ms) / _LOG
-    slower = math.fsum(
-        count * min(1.0, max(0.0, index + 1 - limit)) for index, count in histogram.items()
-    )
-    return slower / total
+    split = math.floor(limit)
+    slower = sum(count for index, count in histogram.items() if index > split)
+    return (slower + histogram.get(split, 0) * (split + 1 - limit)) / total
 
 
 def share_of_slowdown(histogram: Mapping[int, int], slowdown: float) -> float | None:

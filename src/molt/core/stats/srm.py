@@ -5,6 +5,7 @@ time; the factors of steps with different shares multiply.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from math import fsum, log
 from typing import Final
 
@@ -15,6 +16,7 @@ MISMATCH: Final = 1000.0
 """The Bayes factor at which no comparison can be trusted."""
 
 
+@lru_cache(maxsize=1024)  # steps that are over do not change
 def log_bayes_factor(candidate: int, control: int, share: float) -> float:
     """Log evidence that new subjects are not split as `share` (0..1) says; 0 at 0 and at 1.
 
