@@ -1,6 +1,6 @@
 """Decisions made again from what was recorded: the same plan must decide the same."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -42,18 +42,13 @@ def replay(records: Sequence[Recorded], frames: Iterable[Frame]) -> Replayed:
     What people did, and what was seen of the candidate's version and the operator's flags, is taken
     from the log as it was.
     """
-    desk = Desk(Rollout(playbook=_playbook_of(records)), [])
-    decisions, looks, differences, gaps, place = 0, 0, list[Difference](), 0, 0
-    for frame in frames:
+    decisions, looks, differences, gaps = 0, 0, list[Difference](), 0
+    for desk, frame in played(records, frames):
         gaps += frame.restarted
-        while place < len(records) and records[place].seq <= frame.version:
-            desk.apply([records[place]])
-            place += 1
-        desk.take(frame.portion)
         if not frame.looked:
             continue
         looks += 1
-        expected = tuple(_decided(records[place:], frame))
+        expected = tuple(_decided(records[len(desk.records) :], frame))
         again = tuple(_look(desk, frame.at, expected))
         decisions += bool(expected)
         if msgspec.json.encode(again) != msgspec.json.encode(expected):
@@ -61,8 +56,17 @@ def replay(records: Sequence[Recorded], frames: Iterable[Frame]) -> Replayed:
     return Replayed(decisions, looks, differences, gaps)
 
 
-def _playbook_of(records: Sequence[Recorded]) -> str:
-    return str(getattr(records[0].event, "playbook", ""))
+def played(records: Sequence[Recorded], frames: Iterable[Frame]) -> Iterator[tuple[Desk, Frame]]:
+    """The rollout's desk as it stood at each frame: the log so far and the evidence taken in.
+
+    It is one desk, which goes on; `desk.records` is how far the log had come.
+    """
+    desk = Desk(Rollout(playbook=str(getattr(records[0].event, "playbook", ""))), [])
+    for frame in frames:
+        while (place := len(desk.records)) < len(records) and records[place].seq <= frame.version:
+            desk.apply([records[place]])
+        desk.take(frame.portion)
+        yield desk, frame
 
 
 def _decided(records: Sequence[Recorded], frame: Frame) -> list[AnyEvent]:
@@ -108,14 +112,8 @@ def what_if(
     Traffic was split as it was: after the first time `other` would have taken it back, the rest is
     what would not have happened.
     """
-    desk = Desk(Rollout(playbook=_playbook_of(records)), [])
     found: list[WouldHave] = []
-    place = 0
-    for frame in frames:
-        while place < len(records) and records[place].seq <= frame.version:
-            desk.apply([records[place]])
-            place += 1
-        desk.take(frame.portion)
+    for desk, frame in played(records, frames):
         desk.book.forget(frame.at)
         if desk.rollout.phase not in WATCHED or not desk.rollout.stays:
             continue

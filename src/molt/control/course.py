@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from molt.control.again import played
 from molt.control.analytics import HARM_TAU
-from molt.control.desk import Desk
 from molt.core.comparisons import strata
 from molt.core.events import Recorded
-from molt.core.rollout import WATCHED, Rollout
+from molt.core.rollout import WATCHED
 from molt.core.scene import Scene
 from molt.core.stats import evalue, ratio
 from molt.ports import Frame
@@ -42,25 +42,20 @@ def course(
     records: Sequence[Recorded], frames: Iterable[Frame], agent: str | None = None
 ) -> list[Point]:
     """Every metric at times of about the same distance, in order; of one agent type if given."""
-    desk = Desk(Rollout(playbook=str(getattr(records[0].event, "playbook", ""))), [])
     times: list[list[Point]] = []
-    every, due, place = FINEST, None, 0
-    last: datetime | None = None
-    for frame in frames:
-        while place < len(records) and records[place].seq <= frame.version:
-            desk.apply([records[place]])
-            place += 1
-        desk.take(frame.portion)
+    every, due = FINEST, None
+    last: Scene | None = None
+    for desk, frame in played(records, frames):
         desk.book.forget(frame.at)
-        last = frame.at
-        if desk.rollout.phase not in WATCHED or (due is not None and frame.at < due):
+        last = desk.scene(frame.at) if desk.rollout.phase in WATCHED else None
+        if last is None or (due is not None and frame.at < due):
             continue
-        times.append(_now(desk.scene(frame.at), agent))
+        times.append(_now(last, agent))
         due, last = frame.at + every, None
         if len(times) > 2 * POINTS:
             times, every = times[::2], 2 * every
-    if last is not None and desk.rollout.phase in WATCHED:
-        times.append(_now(desk.scene(last), agent))
+    if last is not None:
+        times.append(_now(last, agent))
     return [point for points in times for point in points]
 
 
