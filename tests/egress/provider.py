@@ -17,7 +17,7 @@ class Provider(Served):
 
     `obeys` makes it keep to the limit it is given; one word is one token. `pauses` holds a stream
     after its first words, or a whole answer, until `go`. `pieces` sends a chat tool's name in
-    pieces. `status` makes it answer with an error. `asked` keeps what came, `left` counts streams
+    pieces. `coding` is what it says its answers are encoded in. `status` makes it answer with an error. `asked` keeps what came, `left` counts streams
     and answers whose client went away.
     """
 
@@ -35,6 +35,7 @@ class Provider(Served):
         self.pieces = False
         self.pauses = False
         self.status = 200
+        self.coding = ""
         self.input_tokens = 5
         self.go = asyncio.Event()
         self.asked: list[dict[str, Any]] = []
@@ -56,6 +57,10 @@ class Provider(Served):
             await self.go.wait()
         return body, words, None
 
+    def _whole(self, answer: dict[str, Any]) -> Response:
+        headers = {"content-encoding": self.coding} if self.coding else None
+        return JSONResponse(answer, headers=headers)
+
     def _stream(self, events: list[str]) -> StreamingResponse:
         async def send() -> AsyncIterator[str]:
             try:
@@ -69,7 +74,8 @@ class Provider(Served):
                 self.left += 1
                 raise
 
-        return StreamingResponse(send(), media_type="text/event-stream")
+        headers = {"content-encoding": self.coding} if self.coding else None
+        return StreamingResponse(send(), headers=headers, media_type="text/event-stream")
 
     # --- OpenAI, chat completions
 
@@ -91,7 +97,7 @@ class Provider(Served):
             reason = "tool_calls" if calls else "stop"
             choice = {"index": 0, "message": message, "finish_reason": reason}
             answer = {**head, "object": "chat.completion", "choices": [choice], "usage": used}
-            return JSONResponse(answer)
+            return self._whole(answer)
         head["object"] = "chat.completion.chunk"
 
         def chunk(delta: dict[str, Any], reason: str | None = None) -> str:
@@ -145,7 +151,7 @@ class Provider(Served):
         }  # fmt: skip
         whole = {**base, "status": "completed", "output": output, "usage": used}
         if not body.get("stream"):
-            return JSONResponse(whole)
+            return self._whole(whole)
         events: list[str] = []
 
         def add(kind: str, **values: Any) -> None:
@@ -186,7 +192,7 @@ class Provider(Served):
             content = [{"type": "text", "text": "".join(words)}, *calls]
             used = {"input_tokens": self.input_tokens, "output_tokens": len(words)}
             end = {"stop_reason": reason, "stop_sequence": None}
-            return JSONResponse({**base, "content": content, **end, "usage": used})
+            return self._whole({**base, "content": content, **end, "usage": used})
         events: list[str] = []
 
         def add(kind: str, **values: Any) -> None:

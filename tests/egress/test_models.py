@@ -183,6 +183,18 @@ async def test_a_rollback_ends_what_is_under_way(world: World, api: str, stream:
     assert "withdrawn" in (call.reason or "")
 
 
+@pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, br"])
+async def test_an_answer_that_cannot_be_read_is_not_passed_on(
+    world: World, api: str, stream: bool, coding: str
+):
+    world.provider.coding = coding
+    with pytest.raises(BROKEN):
+        await ask(api, world.url, world.token(), stream=stream)
+    assert world.provider.headers[0]["accept-encoding"] == "identity"
+    (call,) = await world.calls()
+    assert call.reason in ("unreadable", "upstream_failed")
+
+
 async def test_an_error_of_the_provider_comes_as_it_is_and_costs_nothing(
     world: World, api: str, stream: bool
 ):

@@ -366,3 +366,23 @@ def test_header_lines_are_remembered_within_bounds():
         assert len(plain) == 8
         assert special == {b"host": b"b, c", b"x-own-%d" % n: b"1"}
         assert len(lines) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("accepted", "passed_on"),
+    [
+        ("gzip, deflate, br, zstd", "gzip, deflate"),
+        ("br;q=1.0, gzip;q=0.8, *;q=0.1", "gzip;q=0.8"),
+        ("br", "identity"),
+        ("GZIP", "GZIP"),
+        ("", "identity"),
+    ],
+)
+async def test_upstreams_are_offered_only_codings_that_are_read_here(
+    stand, accepted: str, passed_on: str
+):
+    service, _ = await stand.front()
+    client = await stand.client()
+    client.send(f"GET / HTTP/1.1\r\nHost: bar\r\nAccept-Encoding: {accepted}\r\n\r\n")
+    await client.answer()
+    assert [v for n, v in service.requests[0].headers if n == "accept-encoding"] == [passed_on]

@@ -7,6 +7,7 @@ from typing import Final
 import aiohttp
 
 from molt.egress.http import Request
+from molt.wire.codings import is_read
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -41,6 +42,7 @@ def onward(request: Request, own: Mapping[str, str]) -> dict[str, str]:
         if name in _OURS or name.startswith(_PRIVATE) or "_" in name:
             continue
         headers.setdefault(name, value.decode("latin-1"))
+    headers["accept-encoding"] = "identity"
     return headers | {name.lower(): value for name, value in own.items()}
 
 
@@ -70,7 +72,7 @@ class Forwarder:
         """The head of the answer; raises `Unreachable`. Release it when done."""
         try:
             async with asyncio.timeout(self._patience):
-                return await self._http().request(
+                answer = await self._http().request(
                     method,
                     url,  # pyright: ignore[reportArgumentType] - a str or a yarl.URL
                     headers=headers,
@@ -82,6 +84,13 @@ class Forwarder:
             raise Unreachable(
                 f"tool server {self._name} cannot be reached: {error or type(error).__name__}"
             ) from None
+        coding = answer.headers.get("content-encoding")
+        if not is_read(coding):
+            answer.close()
+            raise Unreachable(
+                f"tool server {self._name} answered in {coding}, for which nobody asked"
+            )
+        return answer
 
     async def relay(
         self,

@@ -15,6 +15,7 @@ from molt.egress.kept import kept_text
 from molt.egress.ledger import Reservation
 from molt.egress.providers import Provider, back, token_of
 from molt.egress.runs import Caller
+from molt.wire.codings import is_read
 from molt.wire.events import Blocks, EventTooLarge
 from molt.wire.models import Asked, Dialect, Made, Passing, Unreadable
 from molt.wire.usage import UNKNOWN, JsonReader, StreamReader, Usage
@@ -135,6 +136,12 @@ class ModelCall:
             ) as answer:
                 self._status = answer.status
                 self._disposition = "executed"
+                coding = answer.headers.get("content-encoding")
+                if not is_read(coding):
+                    text = (
+                        f"The provider {provider.name} answered in {coding}, for which nobody asked"
+                    )
+                    raise Denied(502, "unreadable", text)
                 await self._pass_on(answer)
         except (aiohttp.ClientError, TimeoutError) as error:
             await self._broken(provider, error)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from molt.wire.codings import offered
 from molt.wire.deadlines import Deadlines
 from molt.wire.exchange import HOP_BY_HOP, Edge, Exchange, Forward
 from molt.wire.lines import HeaderLines
@@ -66,7 +67,8 @@ class Front:
         self.forwarded = forwarded
         self.mirrors = Mirrors(edge, limits)
         special = HOP_BY_HOP | FORWARDED | {b"host", b"content-length", b"expect"}
-        self.lines = HeaderLines(special, PRIVATE, watched)
+        codings = {b"accept-encoding": offered}
+        self.lines = HeaderLines(special, PRIVATE, watched, codings)
         self.connections: set[UserConnection] = set()
         self.draining = False
 

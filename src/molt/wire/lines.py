@@ -1,12 +1,14 @@
 """Header lines, taken apart once: clients and services repeat themselves."""
 
-from collections.abc import Set
+from collections.abc import Callable, Mapping, Set
+from types import MappingProxyType
 from typing import Final
 
 _MOST: Final = 4096
 """Lines that are remembered; then everything is forgotten."""
 _LONGEST: Final = 256
 
+_NO_REWRITES: Final[Mapping[bytes, Callable[[bytes], bytes]]] = MappingProxyType({})
 _Fields = dict[bytes, bytes | None]
 
 
@@ -14,6 +16,7 @@ class HeaderLines(dict[bytes, tuple[bytes, ...]]):
     """Turns header lines into headers: those that are passed on, and the special ones.
 
     Special are the names in `special`, and those that begin with `prefix`, if one is given. Those
+    in `rewrites` are passed on with what their function makes of the value. Those
     in `watched` are passed on and also noted by name; they tell who is asking, so that they differ
     from request to request and are not worth remembering. A line maps to its four places in a flat
     list, or, if it is special, to its name and value. llhttp judges every head, whether its lines
@@ -25,8 +28,10 @@ class HeaderLines(dict[bytes, tuple[bytes, ...]]):
         special: Set[bytes],
         prefix: bytes | None = None,
         watched: Set[bytes] = frozenset(),
+        rewrites: Mapping[bytes, Callable[[bytes], bytes]] = _NO_REWRITES,
     ) -> None:
         super().__init__()
+        self._rewrites = rewrites
         self._special = special
         self._prefix = prefix
         own = {name for name in watched if prefix is not None and name.startswith(prefix)}
@@ -55,6 +60,8 @@ class HeaderLines(dict[bytes, tuple[bytes, ...]]):
     def _parts(self, line: bytes) -> tuple[bytes, ...]:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
+        if (rewrite := self._rewrites.get(name)) is not None:
+            value = rewrite(value)
         if name in self._unseen:
             if self.seen is self._unseen:
                 self.seen = self._unseen.copy()
