@@ -65,7 +65,7 @@ class Director:
             api=stage.api,
             token=stage.token,
             dialogues=options.dialogues,
-            rate=options.rate,
+            rate=options.rate * FIRST_SHARE,
             users=options.users,
             seed=options.seed,
         )
@@ -109,13 +109,18 @@ class Director:
         return (await self._post("/tokens", new | {"reason": "demo"}))["token"]
 
     async def _watch(self, deadline: float) -> str:
+        began = time.monotonic()
         while time.monotonic() < deadline:
             self.show.state = await self._get(f"/rollouts/{ROLLOUT}")
             self.show.requests = self.guests.requests
             self.show.failed = self.guests.failed_for_users
             self.show.orders = self.guests.orders
             self._look(self.show)
-            self.guests.rate = conversations(self._options.rate, self.show.state, self._broken)
+            opened = min(
+                1.0, (FIRST_SHARE * WARM_SECONDS + time.monotonic() - began) / WARM_SECONDS
+            )
+            rate = self._options.rate * opened
+            self.guests.rate = conversations(rate, self.show.state, self._broken)
             ended = self._ended(self.show.state)
             if ended:
                 return ended
@@ -202,6 +207,9 @@ class Director:
         return round(max(0.0, (max(times) - began).total_seconds() * 1000), 1) if times else 0.0
 
 
+WARM_SECONDS, FIRST_SHARE = 20.0, 0.1
+"""Guests come gradually: an agent that is not warm yet would make all of the first ones wait, and the
+shadow step would judge it by them."""
 AGENT_WORK, MOST_CONVERSATIONS, USUAL_MS = 6.0, 4.0, 300.0
 
 
