@@ -180,11 +180,11 @@ def _kept(code: dict[str, str]) -> dict[Key, Run]:
 def run_all(groups: Sequence[str], seeds: Sequence[int], jobs: int) -> Found:
     """Every run of these groups and seeds, those that are kept included.
 
-    All worlds of a group get a seed before any gets the next: interrupted, they have as many.
+    All worlds get a seed before any gets the next: interrupted, they have as many.
     """
     code = {group: _code(group) for group in groups}
     kept = _kept(code)
-    wanted = [(g, w, s) for g in groups for s in seeds for w in GROUPS[g]]
+    wanted = [(g, w, s) for s in seeds for g in groups for w in GROUPS[g]]
     todo = [key for key in wanted if key not in kept]
     KEPT.parent.mkdir(exist_ok=True)
     with KEPT.open("a", encoding="utf-8") as file:
@@ -201,7 +201,7 @@ def run_all(groups: Sequence[str], seeds: Sequence[int], jobs: int) -> Found:
                 }
                 file.write(json.dumps(row) + "\n")
                 file.flush()
-                _progress(done, len(todo), group)
+                _progress(done, len(todo), f"{group}, seed {seed}")
         except KeyboardInterrupt:
             print("\ninterrupted; what is done is kept", file=sys.stderr)
     return kept_of(kept, wanted)
@@ -230,9 +230,9 @@ def _runs(todo: Sequence[Key], jobs: int) -> Iterator[tuple[Key, Run]]:
         pool.shutdown(cancel_futures=True)
 
 
-def _progress(done: int, total: int, group: str) -> None:
+def _progress(done: int, total: int, at: str) -> None:
     """A line that moves on a terminal; one for each hundred runs in a file."""
-    text = f"{done:,} of {total:,} runs ({group})"
+    text = f"{done:,} of {total:,} runs ({at})"
     if sys.stderr.isatty():
         print(f"\r{text:<50}", end="" if done < total else "\n", file=sys.stderr)
     elif done % 100 == 0 or done == total:

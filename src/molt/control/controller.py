@@ -36,6 +36,7 @@ from molt.core.events import (
 from molt.core.evidence import Batch, Outcome, Slot, SlotKey, Violation
 from molt.core.flags import Flags
 from molt.core.playbook import Playbook
+from molt.core.prediction import Prediction
 from molt.core.rollout import WATCHED, Phase, Rollout
 from molt.core.scene import Scene
 from molt.core.triggers import TriggerRuling
@@ -314,6 +315,7 @@ class Controller:
         by: str,
         reason: str = "",
         waived: Sequence[str] = (),
+        prediction: Prediction | None = None,
     ) -> Rollout:
         """Start a rollout of `playbook` in its first step. Raises `Refused`."""
         async with self._lock:
@@ -330,6 +332,7 @@ class Controller:
                 statistics_salt=salts[1],
                 agents=tuple(playbook.agents),
                 waived=tuple(waived),
+                prediction=prediction,
             )
             new = Desk(Rollout(playbook=playbook.canonical()), [])
             first = enter(new.scene(now), playbook.phases[0], 0, by=by, reason="started")

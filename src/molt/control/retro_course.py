@@ -8,7 +8,7 @@ from typing import NamedTuple
 from molt.control.desk import Desk
 from molt.control.retro_text import Row, moment, signed, span, table, usd
 from molt.core.assignment import CANDIDATE, CONTROL, Arm
-from molt.core.events import Aborted, Completed, RolledBack
+from molt.core.events import Aborted, Completed, RolledBack, RolloutStarted
 from molt.core.evidence import LIVE, SHADOW, Mode
 from molt.core.gate_times import hours_to_pass
 from molt.core.playbook import PhasePlan, Step
@@ -121,12 +121,13 @@ def _seen(desk: Desk, leg: Leg) -> int:
 
 def foreseen(desk: Desk, now: datetime, prediction: Prediction | None) -> list[str]:
     """The prediction beside what happened; how to get one where there is none."""
-    if prediction is None:
+    p = prediction or _kept(desk)
+    if p is None:
         return [
-            "No prediction was given. `molt plan --save FILE` makes one before a rollout; "
-            "`molt retro --plan FILE` holds it against what happened."
+            "No prediction was given. `molt plan --save FILE` makes one before a rollout, "
+            "`molt start --plan FILE` keeps it with the rollout; `molt retro --plan FILE` holds any "
+            "against what happened."
         ]
-    p = prediction
     made = "before the rollout began"
     if desk.rollout.started_at and p.made_at > desk.rollout.started_at:
         made = "**after** the rollout began"
@@ -152,6 +153,11 @@ def foreseen(desk: Desk, now: datetime, prediction: Prediction | None) -> list[s
         "",
         *table(head, rows, ""),
     ]
+
+
+def _kept(desk: Desk) -> Prediction | None:
+    """What the rollout was started with."""
+    return next((e.prediction for e in desk.events() if isinstance(e, RolloutStarted)), None)
 
 
 def _whole(desk: Desk, now: datetime, p: Prediction) -> list[Row]:

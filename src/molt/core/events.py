@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from molt.core.prediction import Prediction
+
 Verdict = Literal["pass", "fail", "wait"]
 
 
@@ -29,7 +31,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class RolloutStarted(Event, frozen=True, kw_only=True):
-    """A rollout of `playbook` (its canonical text) began. Both salts stay for its whole life."""
+    """A rollout of `playbook` (its canonical text) began. Both salts stay for its whole life.
+
+    `prediction` is what `molt plan` had foreseen, where it was given.
+    """
 
     rollout: str
     playbook: str
@@ -38,6 +43,7 @@ class RolloutStarted(Event, frozen=True, kw_only=True):
     statistics_salt: str
     agents: tuple[str, ...]
     waived: tuple[str, ...] = ()
+    prediction: Prediction | None = None
 
 
 class StepEntered(Event, frozen=True, kw_only=True):

@@ -7,9 +7,14 @@ from itertools import pairwise
 
 from molt.core.events import AnyEvent, Completed, RulingsChanged, StepEntered
 
+NO_GATES = frozenset({"sight", "bounds"})
+
 
 def hours_to_pass(events: Iterable[AnyEvent], phase: str, share: float) -> dict[str, float]:
-    """Hours until each ruling passed for good in the first visit of a step; inf if it did not."""
+    """Hours until each gate passed for good in the first visit of a step; inf if it did not.
+
+    What freezes gates (`sight`, `bounds`) is no gate: it is there while it waits.
+    """
     marks = [e for e in events if isinstance(e, StepEntered | RulingsChanged | Completed)]
     entered: datetime | None = None
     found: dict[str, float] = {}
@@ -25,6 +30,8 @@ def hours_to_pass(events: Iterable[AnyEvent], phase: str, share: float) -> dict[
             continue
         taken = (event.at - entered).total_seconds() / 3600
         for ruling in event.rulings:
+            if ruling.name in NO_GATES:
+                continue
             if ruling.verdict != "pass":
                 found[ruling.name] = math.inf
             elif not math.isfinite(found.get(ruling.name, math.inf)):

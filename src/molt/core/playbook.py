@@ -673,6 +673,11 @@ class Playbook(Plan):
         """One text for one plan: the JSON that `hash` is made from."""
         return self.model_dump_json(by_alias=True)
 
+    def with_money(self, own: Cost) -> "Playbook":
+        """Itself with what the operator says of money over its own."""
+        said = {k: v for k, v in own.model_dump().items() if v is not None}
+        return self.model_copy(update={"cost": self.cost.model_copy(update=said)})
+
     def hash(self) -> str:
         """SHA-256 of the canonical text, hex; decisions name the plan by it."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()

@@ -138,6 +138,23 @@ def test_a_prediction_is_held_against_what_happened(molt: Molt, server: Server, 
     assert "**It was made for another plan**" in molt("retro", "--plan", kept).out
 
 
+def test_a_prediction_kept_at_the_start_is_in_the_retrospective(molt: Molt, tmp_path: Path):
+    plan, kept = tmp_path / "after.yaml", tmp_path / "plan.json"
+    plan.write_text(AFTER, encoding="utf-8")
+    assert molt("start", plan, "--id", "first").code == 0
+    prediction = foreseen(molt)
+    assert molt("abort", "-r", "first", "-m", "again, with a prediction", "--yes").code == 0
+    kept.write_text(json.dumps(prediction | {"playbook_hash": "f" * 64}), encoding="utf-8")
+    refused = molt("start", plan, "--id", "second", "--plan", kept)
+    assert (refused.code, "foresees another plan" in refused.err) == (2, True)
+    kept.write_text(json.dumps(prediction), encoding="utf-8")
+    assert molt("start", plan, "--id", "second", "--plan", kept).code == 0
+    text = molt("retro", "-r", "second").out
+    assert "Foreseen on 2020-05-04 00:00 UTC, before the rollout began" in text
+    assert "| requests a day | 8,000 |" in text
+    assert "No prediction was given" in molt("retro", "-r", "first").out
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"playbook": "tiny"}'])
 def test_a_file_that_holds_no_prediction_is_refused_and_said(
     molt: Molt, server: Server, tmp_path: Path, text: str

@@ -10,9 +10,11 @@ from tests.apps.simulate.worlds import PLAN, plan, scenario
 from typer.testing import CliRunner
 
 from molt.apps.cli.app import app
+from molt.apps.simulate.own import own_plan, own_world
 from molt.apps.simulate.planner import predict
 from molt.apps.simulate.report import report
 from molt.apps.simulate.run import run
+from molt.core.playbook import Cost
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -47,8 +49,33 @@ def test_thin_traffic_is_told_in_plain_words(tmp_path: Path) -> None:
     thin = tmp_path / "thin.yaml"
     thin.write_text("days: 0.2\n")
     command = ["plan", "--playbook", str(path), "--traffic", "2000", "--users", "500"]
-    command += ["--config", str(thin), "--seeds", "1", "--jobs", "1", "--save", str(kept)]
+    command += ["--world", str(thin), "--seeds", "1", "--jobs", "1", "--save", str(kept)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     assert "At 5% you will see about 25 users a day" in result.output
     assert json.loads(kept.read_text())["traffic"] == 2000
+
+
+CONFIG = """
+upstreams: {control: {url: "http://127.0.0.1:9"}, candidate: {url: "http://127.0.0.1:9"}}
+playbook: short.yaml
+agents: {model: my-model}
+prices: {"my-*": {input: 2.0, output: 10.0}}
+cost: {budget_per_1000: 7}
+"""
+
+
+def test_the_users_own_config_gives_playbook_money_and_prices(tmp_path: Path) -> None:
+    (tmp_path / "short.yaml").write_text(PLAN.replace("cost: {projected_per_request: 0.002}", ""))
+    (tmp_path / "molt.yaml").write_text(CONFIG)
+    own = own_plan(tmp_path / "molt.yaml", None)
+    assert own.playbook.name == "short"
+    assert own.playbook.cost.budget_per_1000 == 7
+    world, said = own_world(scenario(), own, traffic=3000, users=700)
+    assert world.cost.per_request == pytest.approx(900 * 2e-6 + 180 * 10e-6)
+    assert (world.arrivals.requests_per_day, world.users.count) == (3000, 700)
+    assert "of my-model" in said
+    projected = own.playbook.with_money(Cost(projected_per_request=0.5))
+    world, said = own_world(scenario(), own._replace(playbook=projected), traffic=1, users=10)
+    assert (world.cost.per_request, "as projected" in said) == (0.5, True)
+    assert own_plan(None, None).playbook.name == "wf-11"

@@ -3,11 +3,11 @@
 from datetime import date
 from typing import Annotated, Any, Literal
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import Field
 
+from molt.apps.api import predictions
 from molt.apps.api.auth import Operator, Viewer
 from molt.apps.api.models import Body
 from molt.apps.api.rollouts import controller_of
@@ -15,7 +15,6 @@ from molt.apps.retro import as_html
 from molt.control.retro import retrospective
 from molt.control.retro_course import legs
 from molt.core import tasks
-from molt.core.errors import OperatorError
 from molt.core.events import AnyEvent
 from molt.core.prediction import Prediction
 from molt.core.scene import Scene
@@ -101,13 +100,7 @@ async def retro_compared(
     rollout: str, body: Compared, request: Request, _: Viewer, form: Format = "markdown"
 ) -> Response:
     """The retrospective, with what `molt plan` had foreseen beside what happened; keeps nothing."""
-    try:
-        prediction = msgspec.convert(body.plan, Prediction)
-    except msgspec.ValidationError as error:
-        raise OperatorError(
-            f"plan: {error}; expected what `molt plan --save FILE` or `molt plan --json` writes"
-        ) from None
-    return _written(request, rollout, form, prediction)
+    return _written(request, rollout, form, predictions.of(body.plan))
 
 
 def _written(request: Request, rollout: str, form: str, prediction: Prediction | None) -> Response:

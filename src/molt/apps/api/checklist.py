@@ -199,8 +199,7 @@ def plan_of(body: Plan) -> Playbook:
 
 def with_own_money(playbook: Playbook, state: Any) -> Playbook:
     """The plan with the operator's own budget over the playbook's."""
-    own = {k: v for k, v in state.cost.model_dump().items() if v is not None}
-    return playbook.model_copy(update={"cost": playbook.cost.model_copy(update=own)})
+    return playbook.with_money(state.cost)
 
 
 class Found(msgspec.Struct, frozen=True):

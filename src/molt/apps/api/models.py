@@ -29,6 +29,9 @@ class Start(Plan):
     waive: tuple[str, ...] = Field(
         (), description="Checklist items waived, with `reason`; `all` for every one."
     )
+    prediction: dict[str, Any] | None = Field(
+        None, description="What `molt plan --save` or `--json` wrote; the retrospective uses it."
+    )
 
 
 class Command(Body):

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
-from molt.apps.api import checklist
+from molt.apps.api import checklist, predictions
 from molt.apps.api.auth import Approver, Operator, Viewer
 from molt.apps.api.models import Approve, Command, IncidentClose, IncidentNote, Note, Resume, Start
 from molt.control import view
@@ -78,6 +78,9 @@ async def start(body: Start, request: Request, caller: Operator) -> State:
     waived = playbook.checklist if body.waive == ("all",) else body.waive
     await checklist.refuse_unchecked(request.app.state, playbook, waived)
     rollout = body.rollout or playbook.name
+    prediction = None if body.prediction is None else predictions.of(body.prediction)
+    if prediction is not None:
+        predictions.refuse_other_plan(prediction, playbook)
     await controller_of(request).begin(
         playbook,
         rollout_id=rollout,
@@ -85,6 +88,7 @@ async def start(body: Start, request: Request, caller: Operator) -> State:
         by=caller.name,
         reason=body.reason,
         waived=waived,
+        prediction=prediction,
     )
     return _state(request, rollout)
 

@@ -7,8 +7,8 @@ import typer
 
 from molt.apps.cli.client import at, connect, pick
 from molt.apps.cli.options import Json, Reason, Rollout, Token, Url
+from molt.apps.cli.predictions import saved_prediction
 from molt.apps.cli.show import moment, print_json, print_table, printable
-from molt.core.errors import OperatorError
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +41,7 @@ def retro(
 ) -> None:
     """Write the retrospective of a rollout from its log."""
     form = "html" if out and out.suffix in (".html", ".htm") else "markdown"
-    body = {"plan": _prediction(plan)} if plan else None
+    body = {"plan": saved_prediction(plan)} if plan else None
     with connect(url, token) as api:
         text = api.text(at("rollouts", pick(api, rollout), "retro"), body, format=form)
     if out is None:
@@ -49,18 +49,6 @@ def retro(
         return
     out.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {out}", err=True)
-
-
-def _prediction(path: Path) -> dict[str, Any]:
-    import json
-
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise OperatorError(f"{path} is not what `molt plan --save FILE` writes: a JSON object")
-    return found
 
 
 Number = Annotated[int, typer.Argument(help="The task's number in the list.")]

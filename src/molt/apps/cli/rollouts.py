@@ -9,6 +9,7 @@ from molt.apps.cli import configured
 from molt.apps.cli.asking import confirm
 from molt.apps.cli.client import at, connect, pick
 from molt.apps.cli.options import Expected, Json, Reason, Rollout, Token, Url, Yes
+from molt.apps.cli.predictions import saved_prediction
 from molt.apps.cli.show import changed
 
 
@@ -55,6 +56,16 @@ def start(
             "--waive", metavar="ITEM", help="Skip a checklist item, or `all`; needs --reason."
         ),
     ] = None,
+    prediction: Annotated[
+        Path | None,
+        typer.Option(
+            "--plan",
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="Keep this prediction, which `molt plan --save` wrote, for the retrospective.",
+        ),
+    ] = None,
     reason: Reason = "",
     url: Url = None,
     token: Token = None,
@@ -71,6 +82,7 @@ def start(
         "salt": salt,
         "reason": reason,
         "waive": waive or None,
+        "prediction": saved_prediction(prediction) if prediction else None,
     }
     with connect(url, token) as api:
         changed(api.post("/rollouts", body), as_json)

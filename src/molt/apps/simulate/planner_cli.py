@@ -20,15 +20,32 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    playbook: Annotated[str, typer.Option(metavar="NAME|FILE", help="The plan.")] = "wf-11",
+    playbook: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="The plan; default: that of the config, else wf-11."
+        ),
+    ] = None,
     traffic: Annotated[
         float, typer.Option(min=1, metavar="REQUESTS", help="Requests a day, of everybody.")
     ] = 50_000,
     users: Annotated[int, typer.Option(min=10, metavar="N", help="Users in all.")] = 50_000,
     config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="Your molt.yaml: its playbook, money, model and prices; default: ./molt.yaml.",
+        ),
+    ] = None,
+    world: Annotated[
         str,
         typer.Option(
-            "--config", metavar="NAME|FILE", help="A scenario whose rates, costs and people to use."
+            "--world",
+            metavar="NAME|FILE",
+            help="A scenario, for what no config says: rates, latencies, habits, people.",
         ),
     ] = "healthy",
     seeds: Annotated[int, typer.Option(min=1, help="How many runs of each kind.")] = 8,
@@ -44,19 +61,20 @@ def plan(
     The plan is played through with the production controller, once per seed with a healthy agent
     and once with one that loses a fifth of the orders.
     """
-    from molt.adapters.playbooks import load_playbook
+    from molt.apps.cli import configured
     from molt.apps.simulate.cli import progress
+    from molt.apps.simulate.own import own_plan, own_world
     from molt.apps.simulate.planner import as_data, predict
     from molt.apps.simulate.shipped import load_scenario
 
-    _, world = load_scenario(config)
-    arrivals = world.arrivals.model_copy(update={"requests_per_day": traffic})
-    people = world.users.model_copy(update={"count": users})
-    world = world.model_copy(update={"arrivals": arrivals, "users": people})
+    path = config or configured.config_path()
+    _, scenario = load_scenario(world)
+    own = own_plan(path, playbook)
+    scenario, money = own_world(scenario, own, traffic=traffic, users=users)
     with progress(2 * seeds) as tick:
         found = predict(
-            load_playbook(playbook),
-            world,
+            own.playbook,
+            scenario,
             seeds=seeds,
             made_at=datetime.now(UTC),
             jobs=jobs,
@@ -68,11 +86,11 @@ def plan(
     if as_json:
         print_json(as_data(found))
     else:
-        _show(found)
+        _show(found, money)
 
 
-def _show(p: "Prediction") -> None:
-    typer.echo(f"{p.playbook}: {p.traffic:,.0f} requests a day of {p.users:,} users\n")
+def _show(p: "Prediction", money: str) -> None:
+    typer.echo(f"{p.playbook}: {p.traffic:,.0f} requests a day of {p.users:,} users; {money}\n")
     columns = (
         "step",
         "planned",
