@@ -1,5 +1,6 @@
 """Faults do what they say, and the way of the evidence never changes a decision."""
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 from tests.apps.simulate.worlds import plan, scenario
 
 from molt.apps.simulate.curves import DAY, curve_of
+from molt.apps.simulate.delivery import Channel
 from molt.apps.simulate.latencies import latencies_of
-from molt.apps.simulate.run import DATA, run
+from molt.apps.simulate.run import DATA, START, run
 from molt.apps.simulate.scenario import Arrivals, Latency
 from molt.apps.simulate.stream import Interval
+from molt.apps.simulate.timeline import Timeline
 from molt.core.events import AlarmRaised, AnyEvent, IncidentOpened, RulingsChanged
 
 SHORT: dict[str, Any] = {"days": 0.12}
@@ -100,3 +103,45 @@ def test_recorded_latencies_keep_their_shape_around_the_median(name: str) -> Non
     found = latencies_of(Latency(recorded=name), DATA)  # pyright: ignore[reportArgumentType]
     assert found.share_over(800) == pytest.approx(0.5, abs=0.06)
     assert 0 <= found.share_over(5000) < found.share_over(1000) <= found.share_over(400)
+
+
+def test_reordered_evidence_leads_to_the_same_decisions_within_its_delay() -> None:
+    effects = [{"metric": "error_rate", "to": "60%", "onset": "80m"}]
+    reordered = {"kind": "reordered", "by": "1m", "onset": "70m"}
+    prompt = decided(effects=effects, days=0.1)
+    shuffled = decided(effects=effects, days=0.1, gateways=3, faults=[reordered])
+    assert [kind for kind, _ in shuffled] == [kind for kind, _ in prompt]
+    delays = [(b - a).total_seconds() for (_, a), (_, b) in zip(prompt, shuffled, strict=True)]
+    assert all(-120 <= delay <= 120 for delay in delays)
+
+
+def test_reordered_batches_overtake_each_other_and_none_is_lost() -> None:
+    world = scenario(faults=[{"kind": "reordered", "by": "10m"}])
+    channel = Channel(world, Timeline(START.timestamp(), world.timed()), seed=1)
+    for minute in range(40):
+        channel.send(START + timedelta(minutes=minute))
+    assert channel.next_due() is not None
+    arrived = [b.sequence for b in channel.arrived(START + timedelta(hours=1))]
+    assert arrived != sorted(arrived)
+    assert sorted(arrived) == list(range(1, 41))
+
+
+def test_an_effect_with_a_tenure_wears_off_for_those_who_have_been_in_for_so_long() -> None:
+    effect = {"metric": "orders", "size": "+50%", "tenure": "1h"}
+    intervals, _ = stream(effects=[effect])
+    live = [i for i in intervals if i.regime.mode == "live"]
+    began = live[0].start
+
+    def rate(arm: str, inside: bool) -> float:
+        sums = [
+            columns
+            for i in live
+            if (i.start < began + timedelta(minutes=55)) == inside
+            and not timedelta(minutes=55) <= i.start - began < timedelta(minutes=65)
+            for columns in i.sums[arm].values()
+        ]
+        done, left = (sum(float(c[name].sum()) for c in sums) for name in ("ordered", "left"))
+        return done / (done + left)
+
+    assert rate("candidate", inside=True) > 1.25 * rate("control", inside=True)
+    assert rate("candidate", inside=False) < 1.15 * rate("control", inside=False)
