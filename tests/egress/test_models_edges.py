@@ -11,9 +11,10 @@ from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
+from molt.core.policy import ToolPolicy
 from molt.egress.settings import ModelService
 
-from .clients import REFUSED, ask
+from .clients import BROKEN, REFUSED, ask
 from .conftest import World, until
 
 HOSTED = {
@@ -234,3 +235,26 @@ async def test_pydantic_ai_is_told_when_the_run_has_no_tokens_left(world: World)
     with pytest.raises(ModelHTTPError, match="MOLTBOT_MAX_TOKENS_PER_REQUEST"):
         await agent.run("tea?", model_settings=settings)  # pyright: ignore
     await provider.client.close()
+
+
+@pytest.mark.parametrize("api", ["chat", "responses", "messages"])
+async def test_arguments_in_a_whole_answer_keep_the_rules(world: World, api: str):
+    policy = ToolPolicy(allow=("*",), arguments={"add_*": ("quantity <= 20",)})
+    await world.say(tools={"guest": policy})
+    world.provider.tools = [("add_to_cart", '{"quantity": 20}')]
+    said = await ask(api, world.url, world.token(), stream=False)
+    assert said.tools == ("add_to_cart",)
+    assert not world.control.reported
+
+    world.provider.tools = [("add_to_cart", '{"quantity": 21}')]
+    said = await ask(api, world.url, world.token(), stream=False)
+    assert said.tools == ()
+    assert "quantity" in (said.refusal or "")
+    (violation,) = world.control.reported.values()
+    assert violation.tool == "add_to_cart"
+
+    if api == "messages":
+        return  # arguments are an object of the answer there, not a text of their own
+    world.provider.tools = [("add_to_cart", '{"quantity": 21, "quantity": 1}')]
+    with pytest.raises(BROKEN, match="cannot be judged"):
+        await ask(api, world.url, world.token(), stream=False)

@@ -139,6 +139,18 @@ def passed(*events: bytes, usage: bool = True) -> tuple[list[bytes], list[list[s
     return out, named
 
 
+def test_a_name_that_is_said_again_with_each_piece_is_one_name():
+    passing = CHAT.passing(CHAT.read(body(stream=True)))
+    found: list[str] = []
+    for id_, arguments in (("c1", ""), ("c1", '{"a"'), (None, ": 1}"), ("c1", "")):
+        function = {"name": "menu_search", "arguments": arguments}
+        call = {"index": 0, "function": function} | ({"id": id_} if id_ else {})
+        data = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
+        passing.read(f"data: {data}\n\n".encode())
+        found += passing.named
+    assert found == ["menu_search"]
+
+
 def test_a_name_in_pieces_is_held_until_its_arguments_begin():
     events = [
         chunk({"content": "a"}),

@@ -44,6 +44,10 @@ class ToolPolicy(msgspec.Struct, frozen=True):
                 return f"{tool}: {problem}"
         return None
 
+    def has_rules(self, tool: str) -> bool:
+        """Whether the arguments of `tool` must keep rules."""
+        return _matches(tool, self.arguments)
+
     def effect(self, tool: str, *, hinted_read_only: bool = False) -> Effect:
         """`read` only where the operator, or else the server's hint, says so."""
         if self.calls_write(tool):

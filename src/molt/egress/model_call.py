@@ -17,6 +17,7 @@ from molt.egress.providers import Provider, back, token_of
 from molt.egress.runs import Caller
 from molt.wire.codings import is_read
 from molt.wire.events import Blocks, EventTooLarge
+from molt.wire.jsonrpc import Malformed, strict_json
 from molt.wire.models import Asked, Dialect, Made, Passing, Unreadable
 from molt.wire.usage import UNKNOWN, JsonReader, StreamReader, Usage
 
@@ -180,11 +181,29 @@ class ModelCall:
                 calls = self._dialect.calls(body)
             except Unreadable as error:
                 raise Denied(502, "unreadable", f"The model's answer is {error}") from None
-            bad = next((call for call in calls if self._caller.forbids(call.name)), None)
-            if bad is not None:
-                await self._violated(bad, "called in the model's answer")
-                body = self._dialect.refusal(body, _refused(bad.name))
+            for call in calls:
+                if (objection := self._objection(call)) is not None:
+                    await self._violated(call, "called in the model's answer")
+                    body = self._dialect.refusal(body, objection)
+                    break
         await self._finish(answer.status, body, headers)
+
+    def _objection(self, call: Made) -> str | None:
+        """Why the policy forbids a call of which all is known, in words for the model's reader."""
+        policy = self._caller.policy
+        if policy is None:
+            return None
+        if not policy.permits(call.name):
+            return _refused(call.name)
+        try:
+            arguments = strict_json((call.arguments or "{}").encode())
+        except Malformed as error:
+            if not policy.has_rules(call.name):
+                return None
+            text = f"The arguments of {call.name} cannot be judged: {error}"
+            raise Denied(502, "unreadable", text) from None
+        problem = policy.objection(call.name, arguments)
+        return None if problem is None else f"The policy forbids this call: {problem}"
 
     async def _finish(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self._settle()

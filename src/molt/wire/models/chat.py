@@ -233,7 +233,9 @@ class _Passing:
         if said is None:
             return 0
         arguments = said.arguments or said.input
-        if said.name:
+        # Some servers say id and name again with each piece; pieces of a name come without the id.
+        again = said.name == known.text and (known.whole or bool(id_ and id_ == known.id))
+        if said.name and not (again and known.text):
             known.text += said.name
             if known.whole:  # more of a name that had seemed whole
                 self.named.append(known.text)
