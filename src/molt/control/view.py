@@ -7,7 +7,7 @@ import msgspec
 
 from molt.control.desk import Desk
 from molt.control.forecast import missing
-from molt.core import approvals, gates, triggers
+from molt.core import approvals, gates, tasks, triggers
 from molt.core.assignment import CANDIDATE, CONTROL, Arm
 from molt.core.events import Ruling
 from molt.core.evidence import GATEWAY_COLUMNS, LIVE, SHADOW, Mode
@@ -55,6 +55,7 @@ def state(desk: Desk, now: datetime, availability: float | None = None) -> dict[
         "slos": slos(desk, availability),
         "ladder": ladder(desk),
         "data_until": data_until(desk, now),
+        "closed": tasks.closed(rollout, desk.playbook),
     }
 
 

@@ -79,7 +79,10 @@ def test_tasks_have_owners_and_days_and_close_the_rollout_when_all_are_signed(
     again = molt("tasks", "sign", 1)
     assert (again.code, "has signed" in again.err) == (1, True)
     assert molt.json("tasks", "list")["closed"] is False
+    assert "CLOSED" not in molt("status").out
     assert "closed: everything is signed" in molt("tasks", "sign", 2).out
+    assert molt.json("status")["closed"] is True
+    assert "CLOSED: all traffic is on the candidate" in molt("status").out
     assert molt("tasks", "sign", 9).code == 1
     assert molt("tasks", "assign", 1, "--owner", "bea", MOLT_TOKEN=TOKENS["viewer"]).code != 0
     assert [e["type"] for e in molt.json("history")][-1] == "TaskSigned"

@@ -74,5 +74,13 @@ def _print(swept: "Swept") -> None:
     left = len(swept.findings)
     names = sorted({name for found in swept.findings for name in found.names})
     shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
-    said = f"{left} places left ({shown})" if left else "Nothing left of the flags or shadow mode"
-    console.print(f"{said}; {swept.files} files looked at.")
+    said = (
+        f"{_counted(left, 'place')} left ({shown})"
+        if left
+        else "Nothing left of the flags or shadow mode"
+    )
+    console.print(f"{said}; {_counted(swept.files, 'file')} looked at.")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

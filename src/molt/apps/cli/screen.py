@@ -167,6 +167,10 @@ def _hold(state: State) -> tuple[float, float] | None:
 
 def _verdict(state: State) -> Text:
     """What happens next, or why nothing does."""
+    if state.get("closed"):
+        return Text(
+            "CLOSED: all traffic is on the candidate, and every task is signed", "bold green"
+        )
     if state["phase"] in ENDS:
         return Text(*ENDS[state["phase"]])
     if halt := state["halt"]:
