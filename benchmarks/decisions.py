@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -271,12 +272,12 @@ def tables(found: Found) -> Iterator[str]:
 
 
 def _together(found: Found) -> dict[str, list[Run]]:
-    """Climbs by Molt and by the peers, those seeds of a world that both have."""
+    """Climbs by Molt and by the peers, as many of each as there are."""
     mine, theirs = found.get("climbs", {}), found.get("peers", {})
     if not mine or not theirs:
         return mine or theirs
     return {
-        world: [{**a, **b} for a, b in zip(runs, theirs.get(world, []), strict=False)]
+        world: [{**a, **b} for a, b in zip_longest(runs, theirs[world], fillvalue=Run())]
         for world, runs in mine.items()
         if world in theirs
     }
@@ -336,8 +337,10 @@ def _table(
     yield f"| world | {' | '.join(rules)} | seeds |"
     yield f"| --- |{' --- |' * (len(rules) + 1)}"
     for world, rows in runs.items():
-        cells = [cell([row[rule] for row in rows]) for rule in rules]
-        yield f"| {world} | {' | '.join(cells)} | {len(rows)} |"
+        each = [[row[rule] for row in rows if rule in row] for rule in rules]
+        sizes = sorted({len(values) for values in each}, reverse=True)
+        seeds = " / ".join(map(str, sizes))
+        yield f"| {world} | {' | '.join(map(cell, each))} | {seeds} |"
     yield ""
 
 

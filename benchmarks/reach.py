@@ -170,7 +170,8 @@ def _line(row: Row, found: Found) -> str | None:
     met = mine is not None and (mine >= row.limit if row.floor else mine <= row.limit)
     sign = ">=" if row.floor else "<="
     cells = [_shown(figures[rule], row.unit) for rule in RULES]
-    seeds = min(len(world) for world in runs["Molt"])
+    counts = sorted({len(w) for its in runs.values() for w in its}, reverse=True)
+    seeds = " / ".join(map(str, counts))
     return (
         f"| {row.measure} | {sign} {row.limit:g}{row.unit} | {' | '.join(cells)} "
         f"| {_lost(row, runs['Molt'])} | {'yes' if met else '**no**'} | {seeds} |"

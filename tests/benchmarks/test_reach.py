@@ -18,9 +18,9 @@ def test_a_measure_is_met_by_the_worst_of_its_worlds_and_peers_stand_beside():
     healthy = next(line for line in lines if line.startswith("| healthy candidate rolled back"))
     assert "| <= 5% | 10% |" in healthy
     assert "| 100% |" in healthy
-    assert healthy.endswith("| **no** | 10 |")
+    assert healthy.endswith("| **no** | 20 / 10 |")
     promoted = next(line for line in lines if line.startswith("| healthy promoted"))
-    assert promoted.endswith("| yes | 20 |")
+    assert promoted.endswith("| yes | 20 / 10 |")
 
 
 def test_what_is_lost_until_the_decision_stands_in_its_own_column():
