@@ -26,7 +26,7 @@ def test_the_command_fails_until_nothing_is_left(offline: Molt, tmp_path: Path):
     ran = offline("cleanup", str(tmp_path))
     assert (ran.code, ran.out) == (
         0,
-        "Nothing left of the flags or shadow mode; 1 files looked at.\n",
+        "Nothing left of the flags or shadow mode; 1 file looked at.\n",
     )
 
 
