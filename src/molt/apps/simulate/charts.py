@@ -19,7 +19,7 @@ svg.chart text{fill:#556}svg.chart .grid{stroke:#e3e6ec}svg.chart .line{fill:non
 stroke-width:1.8;stroke-linejoin:round}svg.chart .fill{fill:#2563eb22}svg.chart .limit{stroke-width:1.2;
 stroke-dasharray:5 4}svg.chart .good{stroke:#15803d}svg.chart .bad{stroke:#b91c1c}svg.chart .warn
 {stroke:#b45309}svg.chart .line.against{stroke:#b91c1c}svg.chart text.bad{fill:#b91c1c;stroke:none}
-@media (max-width:34rem){svg.chart{font-size:20px}}
+@media (max-width:34rem){svg.chart{font-size:20px;overflow:visible}}
 svg.chart text.good{fill:#15803d;stroke:none}svg.chart text.warn{fill:#b45309;stroke:none}
 """
 
