@@ -403,6 +403,7 @@ def test_another_plan_is_held_against_the_recorded_evidence_and_then_stands_besi
         molt.begin(quick(50), "recorded")
         for number in range(4):
             molt.ask("Show me your beers", user=f"u{number}")
+        until(lambda: molt.events("RulingsChanged", "recorded"), what="it was decided on something")
         molt.post("/rollouts/recorded/rollback", reason="enough seen")
         page = pia.open("playbook?rollout=recorded")
         other = quick(50, triggers=never, name="bolder")

@@ -33,11 +33,13 @@ def command(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_keeps_the_seeds_that_are_done(command: list[str], jobs: str) -> None:
     screen, theirs = pty.openpty()
+    # Whoever runs tests in the background has them ignore SIGINT, and children inherit that.
     process = subprocess.Popen(
         [*command, "--seeds", str(SEEDS), "--jobs", jobs],
         stdout=subprocess.PIPE,
         stderr=theirs,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     os.close(theirs)
     try:

@@ -49,6 +49,19 @@ class Till:
         self.add, self.note, self.search, self.approve = add, note, menu_search, approve_all
 
 
+async def test_a_run_that_is_told_no_only_when_it_acts_may_still_finish_its_answer():
+    async with House().open() as house:
+        till, acting, reading = Till(house.url), house.token(), house.token()
+        house.say(enabled=False)
+        with run(reading):
+            assert await till.search("tea") == ["tea"]
+        with run(acting), pytest.raises(Denied):
+            await till.add("tea")
+        assert till.done == ["search"]
+        assert house.callers.identify(acting.encode()).finishing
+        assert not house.callers.identify(reading.encode()).finishing, "control answers for it"
+
+
 async def test_a_live_run_executes_and_is_on_record():
     async with House().open() as house:
         till = Till(house.url)

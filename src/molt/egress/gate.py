@@ -71,7 +71,7 @@ class Gate:
         if decision.act == "execute" and self._journal.failed:
             text = "the audit log cannot be written, and what acts must be on record"
             decision = Decision("deny", "audit_failed", text)
-        if decision.act == "execute" and caller.run is not None:
+        if caller.run is not None and (decision.act == "execute" or decision.why == "withdrawn"):
             self.callers.acts(caller.run)
         passage = Passage(call, caller, decision, via, kept(call.arguments), time.monotonic())
         if decision.violation and caller.run is not None:

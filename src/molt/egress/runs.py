@@ -3,8 +3,8 @@
 A run may **act** when its token says live and the flags still let its agent act: after a rollback,
 a switch to shadow, a disabled agent, or when control has been silent for too long, no live run may,
 from the moment at which the flags say so. A shadow run never acts. A run that may not even **ask**
-(switched off, withdrawn, unwatched) gets no model either; one that had acted before may still ask, to
-**finish** its answer: nobody else can give it to its user any more.
+(switched off, withdrawn, unwatched) gets no model either; one that had acted before, or tried to, may
+still ask, to **finish** its answer: nobody else can give it to its user any more.
 """
 
 import time
@@ -132,7 +132,8 @@ class Callers:
         self._tell()
 
     def acts(self, run: Run) -> None:
-        """Remember that this run acts: only its agent knows how to go on."""
+        """Remember that this run acts, or tried to when it was too late: it has told Molt before
+        that it would, so control does not answer for it any more."""
         self._acted[run.id] = run.expires
 
     @contextmanager
