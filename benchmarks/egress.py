@@ -10,63 +10,23 @@ import argparse
 import json
 import os
 import secrets
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from urllib.parse import urlsplit
 
-from molt.egress.settings import EgressSettings, ModelService, Price
-from molt.link.settings_file import write_settings
-from stand.contestants import STAND, Contestant, process, script
+from molt.egress.settings import ModelService, Price
+from stand.contestants import STAND, Contestant, script
+from stand.whole_egress import LOAD_CORE, measured, whole_egress
 
-EGRESS_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 8
 
 
-@contextmanager
-def whole_egress(directory: Path, upstream: int, key: str) -> Iterator[Contestant]:
-    """An egress process in front of the provider, with a control that lets its runs act."""
-    with script("control.py", core=LOAD_CORE) as (control, _):
-        settings = EgressSettings(
-            id="bench",
-            molt_url=f"http://127.0.0.1:{control}",
-            gateway_key="key",
-            run_key=key,
-            state_dir=str(directory / "state"),
-            audit_dir=str(directory / "audit"),
-            port=0,
-            models=(ModelService("bench", f"http://127.0.0.1:{upstream}/v1", key="sk-bench"),),
-            prices={"gpt-4o-mini": Price(0.15, 0.6)},
-            log_level="warning",
-        )
-        path = directory / "egress.json"
-        write_settings(path, settings)
-        module = "molt.apps.serve.egress_process"
-        command = [sys.executable, "-m", module, "--settings", str(path)]
-        with process(command, EGRESS_CORE) as running:
-            assert running.stdout is not None
-            port = urlsplit(json.loads(running.stdout.readline())["url"]).port
-            assert port is not None
-            yield Contestant("molt", port, running.pid)
-
-
 def measure(contestant: Contestant, kind: str, seconds: float, key: str) -> dict[str, float]:
-    """One load against one contestant: figures per call, in microseconds."""
+    """One load against one contestant."""
     load = [str(STAND / "model_load.py"), str(contestant.port), str(seconds), str(CONNECTIONS)]
-    before = contestant.cpu_seconds()
-    done = subprocess.run(
-        ["taskset", "-c", str(LOAD_CORE), sys.executable, *load, kind, key],
-        check=True,
-        stdout=subprocess.PIPE,
-    )
-    used = contestant.cpu_seconds() - before
-    result = json.loads(done.stdout)
-    count = max(1, result["requests"])
-    return {**result, "per_second": count / result["seconds"], "cpu": used * 1e6 / count}
+    return measured(contestant, [*load, kind, key])
 
 
 def main() -> None:
@@ -85,7 +45,16 @@ def main() -> None:
         upstream, _ = stack.enter_context(script("provider.py", core=LOAD_CORE))
         running = [
             Contestant("direct", upstream, None),
-            stack.enter_context(whole_egress(directory, upstream, key)),
+            stack.enter_context(
+                whole_egress(
+                    directory,
+                    key,
+                    models=(
+                        ModelService("bench", f"http://127.0.0.1:{upstream}/v1", key="sk-bench"),
+                    ),
+                    prices={"gpt-4o-mini": Price(0.15, 0.6)},
+                )
+            ),
         ]
         for contestant in running:
             measure(contestant, "json", 0.5, key)  # warm up

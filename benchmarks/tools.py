@@ -9,63 +9,26 @@ import argparse
 import json
 import os
 import secrets
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from urllib.parse import urlsplit
 
-from molt.egress.settings import EgressSettings, ToolService
-from molt.link.settings_file import write_settings
-from stand.contestants import STAND, Contestant, process, script
+from molt.egress.settings import ToolService
+from stand.contestants import STAND, Contestant, script
+from stand.whole_egress import CORE, LOAD_CORE, measured, whole_egress
 
-PROXY_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 4
 FIGURES = ("per_second", "cpu", "p50", "p99", "failures")
 
 
-@contextmanager
-def egress(directory: Path, upstream: int, key: str) -> Iterator[Contestant]:
-    """An egress process in front of the tool server, with a control that lets its runs act."""
-    with script("control.py", core=LOAD_CORE) as (control, _):
-        settings = EgressSettings(
-            id="bench",
-            molt_url=f"http://127.0.0.1:{control}",
-            gateway_key="key",
-            run_key=key,
-            state_dir=str(directory / "state"),
-            audit_dir=str(directory / "audit"),
-            port=0,
-            tools=(ToolService("bench", f"http://127.0.0.1:{upstream}/mcp"),),
-            log_level="warning",
-        )
-        path = directory / "egress.json"
-        write_settings(path, settings)
-        module = "molt.apps.serve.egress_process"
-        command = [sys.executable, "-m", module, "--settings", str(path)]
-        with process(command, PROXY_CORE) as running:
-            assert running.stdout is not None
-            port = urlsplit(json.loads(running.stdout.readline())["url"]).port
-            assert port is not None
-            yield Contestant("molt", port, running.pid)
-
-
 def measure(contestant: Contestant, seconds: float, key: str) -> dict[str, float]:
-    """One load against one contestant: figures per call, in microseconds."""
+    """One load against one contestant."""
     path = "/mcp/bench" if contestant.name == "molt" else "/mcp"
     url = f"http://127.0.0.1:{contestant.port}{path}"
     load = [str(STAND / "tool_load.py"), url, str(seconds), str(CONNECTIONS), key]
-    before = contestant.cpu_seconds()
-    done = subprocess.run(
-        ["taskset", "-c", str(LOAD_CORE), sys.executable, *load], check=True, stdout=subprocess.PIPE
-    )
-    used = contestant.cpu_seconds() - before
-    result = json.loads(done.stdout)
-    count = max(1, result["requests"])
-    return {**result, "per_second": count / result["seconds"], "cpu": used * 1e6 / count}
+    return measured(contestant, load)
 
 
 def main() -> None:
@@ -83,10 +46,10 @@ def main() -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="molt-bench-")))
         upstream, _ = stack.enter_context(script("tool_server.py", core=LOAD_CORE))
         url = f"http://127.0.0.1:{upstream}/mcp"
-        proxy, pid = stack.enter_context(script("tool_server.py", url, core=PROXY_CORE))
+        proxy, pid = stack.enter_context(script("tool_server.py", url, core=CORE))
         running = [
             Contestant("direct", upstream, None),
-            stack.enter_context(egress(directory, upstream, key)),
+            stack.enter_context(whole_egress(directory, key, tools=(ToolService("bench", url),))),
             Contestant("fastmcp proxy", proxy, pid),
         ]
         for contestant in running:

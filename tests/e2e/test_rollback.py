@@ -40,7 +40,7 @@ def _answers(molt: Molt) -> bool:
         return False
 
 
-def test_a_forbidden_tool_call_ends_at_zero_within_a_tenth_of_a_second(
+def test_a_forbidden_tool_call_ends_at_zero_with_the_whole_procedure_done(
     molt: Molt, bar: dict[str, Process]
 ) -> None:
     molt.begin(quick(100))
