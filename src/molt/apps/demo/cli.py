@@ -19,11 +19,12 @@ from molt.core.errors import OperatorError
 
 CURL = """\
 curl {gateway}/functions/v1/agent-chat -H 'content-type: application/json' \\
-  -d '{{"message": "Show me your beers", "agent_type": "guest", \
-"context": {{"venue_id": "venue-1", "user_id": "you"}}}}'
-curl -H 'authorization: Bearer {token}' {api}/api/v1/rollouts
-curl -N -H 'authorization: Bearer {token}' {api}/api/v1/stream
-open {api}/console and sign in with that token; the API is at {api}/docs"""
+  -d '{{"message": "Show me your beers", "agent_type": "guest",
+       "context": {{"venue_id": "venue-1", "user_id": "you"}}}}'
+curl -H 'authorization: Bearer {token}' \\
+  {api}/api/v1/rollouts     # or, with -N, {api}/api/v1/stream
+open {api}/console and sign in with that token
+the API is described at {api}/docs"""
 
 Fault = Annotated[
     str | None,

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from molt.apps.demo.bar import prompt
 from molt.apps.demo.bar.desks import converse
-from molt.apps.demo.bar.dialects import MODEL, BadRequest, StreamOptions, TextPart, models, pieces
+from molt.apps.demo.bar.dialects import MODEL, BadRequest, Message, StreamOptions, models, pieces
 from molt.apps.demo.bar.dialogue import Call, Memory, Steps
 from molt.apps.demo.bar.serving import Latency
 from molt.apps.demo.bar.voice import AGENT
@@ -31,19 +31,10 @@ MOST_CONVERSATIONS = 50_000
 MOST_WAITING = 5_000
 
 
-class ToolMessage(msgspec.Struct):
-    """One message of the request, as far as the model reads it."""
+class ToolMessage(Message):
+    """One message of the request; one with a tool's result says of which call."""
 
-    role: str
-    content: str | list[TextPart] | None = None
     tool_call_id: str = ""
-
-    @property
-    def text(self) -> str:
-        """The message's words."""
-        if isinstance(self.content, list):
-            return " ".join(part.text for part in self.content if part.type == "text")
-        return self.content or ""
 
 
 class ModelBody(msgspec.Struct):
