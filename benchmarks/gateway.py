@@ -108,6 +108,11 @@ def summary(rounds: list[Measured]) -> list[dict[str, float | str | None]]:
     return rows
 
 
+def cell(number: float | str | None, *, digits: bool) -> str:
+    """A figure of the table; nothing where `--only` left out what it is compared with."""
+    return "" if number is None else f"{number:.1f}" if digits else f"{number:.0f}"
+
+
 def show(rows: list[dict[str, float | str | None]], arguments: argparse.Namespace) -> None:
     """The table, with the load stated."""
     print(
@@ -119,7 +124,7 @@ def show(rows: list[dict[str, float | str | None]], arguments: argparse.Namespac
     print(line.format(*units, "failed"))
     for row in rows:
         numbers = [row[k] for k in ("per_second", "cpu", "p50", "p99", "added_p50", "added_p99")]
-        cells = [f"{n:.1f}" if i == 1 else f"{n:.0f}" for i, n in enumerate(numbers)]
+        cells = [cell(n, digits=i == 1) for i, n in enumerate(numbers)]
         ratio = "" if row["cpu_to_nginx"] is None else f"{row['cpu_to_nginx']:.2f}"
         print(line.format(row["load"], row["name"], *cells, ratio, f"{row['failures']:.0f}"))
 
