@@ -10,8 +10,9 @@ from molt.core.book import Book
 from molt.core.decide import decide, enter
 from molt.core.events import RolloutStarted
 from molt.core.evidence import BucketSums, SumsKey
+from molt.core.evolve import evolve
 from molt.core.playbook import Playbook
-from molt.core.rollout import Rollout, evolve
+from molt.core.rollout import Rollout
 from molt.core.scene import Scene
 
 SHARES = (1, 2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50)

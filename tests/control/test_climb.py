@@ -10,7 +10,8 @@ from tests.core.world import HOUR, T0, wf11
 from molt.core import commands
 from molt.core.errors import Refused
 from molt.core.events import Completed, IncidentOpened, RolledBack, StepEntered
-from molt.core.rollout import Phase, replay
+from molt.core.evolve import replay
+from molt.core.rollout import Phase
 
 from .conftest import OpenHouse
 from .house import House, plain

@@ -26,8 +26,9 @@ from molt.core.events import (
     RolledBack,
     StepEntered,
 )
+from molt.core.evolve import replay
 from molt.core.playbook import Playbook
-from molt.core.rollout import Phase, replay
+from molt.core.rollout import Phase
 
 from .traffic import Load
 from .world import HOUR, MINUTE, World, plan, step

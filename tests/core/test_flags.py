@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from molt.core.assignment import CANDIDATE, assign
 from molt.core.events import Aborted, Completed, Halved, RolledBack, RolloutStarted, StepEntered
+from molt.core.evolve import evolve, replay
 from molt.core.flags import FULL, Bounds, Limits, RolloutFlags, bound
-from molt.core.rollout import Rollout, evolve, replay
+from molt.core.rollout import Rollout
 from molt.core.snapshot import derive, latency_cuts, snapshot
 
 from .world import T0, plan, step, wf11

@@ -41,7 +41,8 @@ from molt.core.events import (
     TaskAssigned,
     TaskSigned,
 )
-from molt.core.rollout import ACTIVE, TRANSITIONS, WATCHED, Phase, Rollout, arm_at, evolve, replay
+from molt.core.evolve import TRANSITIONS, evolve, replay
+from molt.core.rollout import ACTIVE, WATCHED, Phase, Rollout, arm_at
 
 from .world import HOUR, T0
 

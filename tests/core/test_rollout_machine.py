@@ -28,8 +28,9 @@ from molt.core.events import (
     StepEntered,
 )
 from molt.core.evidence import Seen
+from molt.core.evolve import evolve
 from molt.core.flags import Bounds
-from molt.core.rollout import ACTIVE, WATCHED, Phase, Rollout, arm_at, evolve
+from molt.core.rollout import ACTIVE, WATCHED, Phase, Rollout, arm_at
 from molt.core.snapshot import derive
 
 from .traffic import Load

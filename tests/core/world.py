@@ -15,8 +15,9 @@ from molt.core.book import Book
 from molt.core.decide import decide, enter
 from molt.core.events import AnyEvent, RolloutStarted, Ruling
 from molt.core.evidence import LIVE, BucketSums, Outcome, Slot, SlotKey, SumsKey
+from molt.core.evolve import evolve
 from molt.core.playbook import Playbook
-from molt.core.rollout import Rollout, evolve
+from molt.core.rollout import Rollout
 from molt.core.scene import Scene
 from molt.core.snapshot import latency_cuts
 

@@ -18,8 +18,9 @@ from pydantic_core import PydanticUndefined
 from molt.adapters.playbooks import load_playbook
 from molt.apps.settings import Settings, section_of, setting_paths, variable
 from molt.core import playbook
+from molt.core.evolve import TRANSITIONS
 from molt.core.quantities import show_duration, show_fraction
-from molt.core.rollout import TRANSITIONS, Phase
+from molt.core.rollout import Phase
 from molt.core.runbook import runbook
 
 NOTE = "<!-- Written by `make docs UPDATE=1`; change the code, not this page. -->\n"
@@ -224,7 +225,7 @@ def states_page() -> str:
         NOTE,
         "# States of a rollout",
         "",
-        "What may follow what stands in one table, `TRANSITIONS` in `core/rollout.py`; this page "
+        "What may follow what stands in one table, `TRANSITIONS` in `core/evolve.py`; this page "
         "is drawn from it. An event that is not in the table for a phase cannot be appended.",
         "",
         "```mermaid",

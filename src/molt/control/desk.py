@@ -13,8 +13,9 @@ from molt.core.evidence import (
     SumsKey,
     value,
 )
+from molt.core.evolve import evolve, replay
 from molt.core.playbook import Playbook
-from molt.core.rollout import Rollout, arm_at, evolve, replay
+from molt.core.rollout import Rollout, arm_at
 from molt.core.scene import Scene
 from molt.ports import EventStore, EvidenceStore, Portion
 
