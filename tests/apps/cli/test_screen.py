@@ -168,6 +168,13 @@ def test_the_hold_and_the_next_step_are_counted_down():
     assert "next: 10% in 2d11h, or molt promote in 11h55m" in text
 
 
+def test_after_the_hold_a_person_may_go_on_once_no_gate_waits():
+    over = canary(held_seconds=86_401.0)
+    for waits, early in (("wait", "once all gates pass"), ("pass", "now")):
+        gates = [{**g, "verdict": "pass" if g["name"] == "hold" else waits} for g in over["gates"]]
+        assert f", or molt promote {early}" in drawn({**over, "gates": gates})
+
+
 def test_a_halt_says_why_and_how_to_go_on():
     halt = {"kind": "question", "at": NOW, "reason": "error_rate waited for 7d", "incident": None}
     text = drawn(canary(halt=halt))

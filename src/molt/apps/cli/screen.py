@@ -194,7 +194,9 @@ def _next(state: State) -> str:
     when = f"in {span(by_itself)}" if by_itself > 0 else "as soon as all gates pass"
     text = f"next: {target} {when}"
     if by_itself > 0 and earliest != by_person:
-        text += f", or molt promote {f'in {span(by_hand)}' if by_hand > 0 else 'now'}"
+        waits = any(g["verdict"] != "pass" for g in state["gates"] if g["name"] != "hold")
+        early = "once all gates pass" if waits else "now"
+        text += f", or molt promote {f'in {span(by_hand)}' if by_hand > 0 else early}"
     return text
 
 

@@ -137,5 +137,8 @@ def next_line(state: dict[str, Any]) -> str:
         return ""
     target = "complete" if following["phase"] == "complete" else f"{following['share']:g}%"
     open_gates = [g["name"] for g in state["gates"] if g["verdict"] != "pass"]
-    text = f"next: {target}, not before {moment(following['earliest'])} UTC"
-    return text + (f"; open: {', '.join(open_gates)}" if open_gates else "")
+    if "hold" not in open_gates and following["earliest"] == following["earliest_by_person"]:
+        when = " as soon as all gates pass"
+    else:
+        when = f", not before {moment(following['earliest'])} UTC"
+    return f"next: {target}{when}" + (f"; open: {', '.join(open_gates)}" if open_gates else "")
