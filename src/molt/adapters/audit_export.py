@@ -5,7 +5,7 @@ import heapq
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Annotated, Any, Final, Literal, NamedTuple
@@ -58,8 +58,9 @@ _SLACK: Final = timedelta(seconds=1)
 _WINDOW: Final = 4096
 """Within one chain, records are put in order of time over this many lines."""
 _CHUNK_BYTES: Final = 1 << 16
+_MOST_LINES: Final = 100_000_000
+"""More than a segment can have; with it a line has a place in its writer's whole chain."""
 _DANGEROUS: Final = ("=", "+", "-", "@", "\t", "\r")
-_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Entry(NamedTuple):
@@ -103,21 +104,27 @@ def entries(
 def _chain(
     folder: Path, writer: str, start: datetime, end: datetime, where: Where | None
 ) -> Iterator[Entry]:
-    order, at = 0, _LONG_AGO
-    for number in _numbers_between(folder, start, end):
-        for line in _lines(folder, number):
-            order += 1
-            if not line.endswith(b"\n"):
-                continue  # being written now, or torn: no record
-            kind = ""
-            try:
-                stamp = _STAMP(line)
-            except msgspec.DecodeError:
-                at = max(at, start)
-            else:
-                at, kind = stamp.at or max(at, start), stamp.kind
-            if start <= at < end and kind != "segment" and (where is None or where(_record(line))):
-                yield Entry(at, writer, order, line)
+    for number in numbers_between(folder, start, end):
+        yield from segment_entries(folder, writer, number, start, end, where)
+
+
+def segment_entries(
+    folder: Path, writer: str, number: int, start: datetime, end: datetime, where: Where | None
+) -> Iterator[Entry]:
+    """The records of one segment with `start <= at < end`, as they stand in it.
+
+    One whose time cannot be read has that of the record before it.
+    """
+    at = start
+    for order, line in enumerate(_lines(folder, number), number * _MOST_LINES):
+        if not line.endswith(b"\n"):
+            continue  # being written now, or torn: no record
+        kind = ""
+        with suppress(msgspec.DecodeError):
+            stamp = _STAMP(line)
+            at, kind = stamp.at or at, stamp.kind
+        if start <= at < end and kind != "segment" and (where is None or where(_record(line))):
+            yield Entry(at, writer, order, line)
 
 
 def _lines(folder: Path, number: int) -> Iterator[bytes]:
@@ -245,11 +252,11 @@ def segments_between(directory: Path, start: datetime, end: datetime) -> list[Pa
     found: list[Path] = []
     for writer in writers(directory):
         known = segments(directory / writer)
-        found += [known[number] for number in _numbers_between(directory / writer, start, end)]
+        found += [known[number] for number in numbers_between(directory / writer, start, end)]
     return found
 
 
-def _numbers_between(folder: Path, start: datetime, end: datetime) -> list[int]:
+def numbers_between(folder: Path, start: datetime, end: datetime) -> list[int]:
     """Segments that may hold records of this time: each says which time the one before it spans."""
     numbers = list(segments(folder))
     spans = {n: span_before(folder, after) for n, after in pairwise(numbers) if after == n + 1}
@@ -277,7 +284,7 @@ def preserve(directory: Path, start: datetime, end: datetime, target: Path) -> l
     return [
         _copy(directory / writer, number, target / writer)
         for writer in writers(directory)
-        for number in _numbers_between(directory / writer, start, end)
+        for number in numbers_between(directory / writer, start, end)
     ]
 
 

@@ -8,6 +8,7 @@ import hashlib
 from molt.adapters.audit_export import (
     COLUMNS,
     AuditArchive,
+    Entry,
     entries,
     export,
     export_lines,
@@ -23,6 +24,7 @@ __all__ = [
     "AuditArchive",
     "AuditWriter",
     "Bad",
+    "Entry",
     "HeadsFile",
     "Report",
     "Retention",

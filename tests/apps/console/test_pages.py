@@ -1,12 +1,15 @@
 """Every page: empty, with data, refused; and what can be taken away from it."""
 
+import html
 import io
 import json
+import re
 
 import pytest
 from tests.apps.console.conftest import Browser, Browsers, Server
 
 from molt.apps.console.marked import marked
+from molt.apps.console.pages import audit
 from molt.apps.console.pages.incidents import section
 
 PAGES = ["rollouts", "monitoring", "analytics", "shadow", "incidents", "playbook", "audit"]
@@ -68,6 +71,21 @@ def test_the_audit_log_is_searched_by_a_subject_that_is_hashed_here(
         found = begun.get("/console/audit/export", params=query).text.splitlines()
         assert [json.loads(line)["path"] for line in found] == ["/mine"]
     assert "/mine" in begun.get("/console/audit/export", params={"format": "csv"}).text
+
+
+def test_the_newest_records_come_first_and_older_ones_by_a_link(
+    server: Server, begun: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "SHOWN", 3)
+    for number in range(8):
+        server.record(kind="request", agent="guest", path=f"/no-{number}")
+    address, pages = "/console/audit?agent=guest", []
+    while address:
+        text = begun.get(address).text
+        pages.append(re.findall(r"/no-\d", re.sub(r"<details>.*?</details>", "", text)))
+        older = re.search(r'rel="next" href="([^"]+)"', text)
+        address = html.unescape(older[1]) if older else ""
+    assert pages == [["/no-7", "/no-6", "/no-5"], ["/no-4", "/no-3", "/no-2"], ["/no-1", "/no-0"]]
 
 
 def test_parquet_holds_the_same_records(server: Server, begun: Browser) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from molt.adapters import audit_files
+from molt.adapters.audit_newest import Cursor, newest
 from molt.adapters.audit_parquet import parquet
 from molt.apps.api.audit import MEDIA, Format
 from molt.apps.api.auth import Viewer
@@ -21,6 +22,8 @@ from molt.core.errors import OperatorError
 router = APIRouter()
 
 SHOWN: Final = 200
+MOST_AT_ONCE: Final = 100_000
+"""Records of one and the same moment that can be paged through."""
 
 
 class Search(BaseModel):
@@ -103,11 +106,19 @@ def _span(request: Request, search: Search) -> tuple[datetime, datetime]:
 
 
 @router.get("/audit")
-async def page(request: Request, caller: Viewer, search: Asked) -> Response:
-    """The form, and what it finds: the first records of the range."""
+async def page(
+    request: Request,
+    caller: Viewer,
+    search: Asked,
+    before: AwareDatetime | None = None,
+    skip: Annotated[int, Query(ge=0, le=MOST_AT_ONCE)] = 0,
+) -> Response:
+    """The form, and what it finds, the newest first; `before` and `skip` are where a page begins."""
     start, end = _span(request, search)
+    last = end - timedelta(microseconds=1)
+    cursor = Cursor(min(before, last), skip) if before else Cursor(last)
     folder: Path = request.app.state.audit_dir
-    rows, more = await asyncio.to_thread(_found, folder, start, end, matcher(search))
+    found = await asyncio.to_thread(newest, folder, start, cursor, matcher(search), limit=SHOWN)
     # The subject goes into links as its hash, so that no id lands in a history or a log.
     query = {k: v for k, v in search.model_dump(mode="json").items() if v}
     if search.subject:
@@ -121,29 +132,20 @@ async def page(request: Request, caller: Viewer, search: Asked) -> Response:
         search=search,
         start=start,
         end=end,
-        rows=rows,
-        more=more,
+        before=before,
+        rows=[_row(entry) for entry in found.entries],
+        older=found.older and {"before": found.older.at.isoformat(), "skip": found.older.skip},
+        looked_to=found.older.at if found.older and len(found.entries) < SHOWN else None,
         query=query,
-        shown=SHOWN,
     )
 
 
-def _found(
-    folder: Path,
-    start: datetime,
-    end: datetime,
-    where: Callable[[Mapping[str, Any]], bool] | None,
-) -> tuple[list[dict[str, Any]], bool]:
-    rows: list[dict[str, Any]] = []
-    for entry in audit_files.entries(folder, start, end, where):
-        if len(rows) == SHOWN:
-            return rows, True
-        try:
-            record = msgspec.json.decode(entry.line)
-        except msgspec.DecodeError:
-            record = {"kind": "unreadable", "line": entry.line.decode("utf-8", "replace")}
-        rows.append({"writer": entry.writer, **record, "at": entry.at})
-    return rows, False
+def _row(entry: audit_files.Entry) -> dict[str, Any]:
+    try:
+        record = msgspec.json.decode(entry.line)
+    except msgspec.DecodeError:
+        record = {"kind": "unreadable", "line": entry.line.decode("utf-8", "replace")}
+    return {"writer": entry.writer, **record, "at": entry.at}
 
 
 @router.get("/audit/verify")
