@@ -56,6 +56,7 @@ def made() -> tuple[MoltEdge, Time]:
         pricing=Pricing(FlatPrices()),
         hash_subject=hashed,
         hurry=lambda: None,
+        crowd=lambda: None,
         monotonic=clock,
     )
     edge = MoltEdge(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from molt.gateway.observations import Pricing
-from molt.gateway.recorder import Recorder
+from molt.gateway.recorder import FEW, Recorder
 from molt.gateway.routes import Decided, Route, Running
 from molt.wire.usage import Usage
 
@@ -21,19 +21,23 @@ class World:
 
     def __init__(self) -> None:
         self.audit = MemoryAudit()
-        self.hurried = 0
+        self.hurried = self.crowded = 0
         self.now = MONOTONIC
         self.recorder = Recorder(
             audit=self.audit,
             pricing=Pricing(FlatPrices()),
             hash_subject=hashed,
             hurry=self._hurry,
+            crowd=self._crowd,
             wall=lambda: WALL + self.now - MONOTONIC,
             monotonic=lambda: self.now,
         )
 
     def _hurry(self) -> None:
         self.hurried += 1
+
+    def _crowd(self) -> None:
+        self.crowded += 1
 
     def record(self, decided: Decided | None, **end: Any) -> None:
         done = ended(exchange(target=b"/chat?secret=1"), **end)
@@ -117,6 +121,17 @@ def test_a_slice_ends_when_its_time_is_over(world: World):
         world.record(decided())
     assert not world.recorder.fold(seconds=-1.0)
     assert world.recorder.fold(seconds=10.0)
+
+
+def test_folding_is_asked_for_when_a_few_exchanges_wait(world: World):
+    for _ in range(FEW - 1):
+        world.record(decided("control"))
+    assert not world.crowded
+    world.record(decided("control"))
+    assert world.crowded == 1
+    world.folded()
+    world.record(decided("control"))
+    assert world.crowded == 1
 
 
 def test_an_exchange_that_cannot_be_folded_takes_no_other_with_it(world: World):

@@ -57,7 +57,7 @@ class Worker:
         self._settings = settings
         self._audit = audit
         self._tasks: list[asyncio.Task[None]] = []
-        self._hurrying = False
+        self._folding = self._hurrying = False
         self._sealed = float("-inf")
         self._tried = asyncio.Event()
         self._deadlines = Deadlines()
@@ -70,6 +70,7 @@ class Worker:
             pricing=Pricing(prices, settings.agent.model),
             hash_subject=hash_subject,
             hurry=self._hurry,
+            crowd=self._fold_soon,
             pairs=self._pairs,
         )
         self._arms = Arms(
@@ -174,16 +175,23 @@ class Worker:
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
-        self._work()
+        self._fold_soon()
         self._recorder.sweep()
         self.edge.sweep()
+
+    def _fold_soon(self) -> None:
+        """Fold in the next turn of the loop; called from the hot path."""
+        if not self._folding:
+            self._folding = True
+            asyncio.get_running_loop().call_soon(self._work)
 
     def _work(self) -> None:
         """Fold a slice; the rest in the next turns of the loop, so that requests come between."""
         folded = self._recorder.fold()
         self._flush_audit()
+        self._folding = False
         if not folded:
-            asyncio.get_running_loop().call_soon(self._work)
+            self._fold_soon()
             return
         silent = time.monotonic() - self._sealed
         due = silent >= self._settings.batch_seconds and self._recorder.has_evidence
@@ -192,12 +200,11 @@ class Worker:
 
     def _hurry(self) -> None:
         """Something should reach control now; called from the hot path."""
-        if not self._hurrying:
-            self._hurrying = True
-            asyncio.get_running_loop().call_soon(self._work)
+        self._hurrying = True
+        self._fold_soon()
 
     def _seal(self) -> None:
-        self._hurrying = False
+        self._folding = self._hurrying = False
         self._sealed = time.monotonic()
         self._sender.draft.add(self._recorder.take())
         self._sender.hurry()
