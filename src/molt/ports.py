@@ -260,6 +260,11 @@ class Applied(msgspec.Struct, frozen=True):
 class BoundsSource(Protocol):
     """The operator's flags file."""
 
+    @property
+    def place(self) -> str:
+        """Where people find it."""
+        ...
+
     def read(self) -> Bounds:
         """The bounds as they stand; raises `OperatorError` when malformed."""
         ...

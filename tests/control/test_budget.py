@@ -89,11 +89,36 @@ async def test_half_four_fifths_and_all_of_the_days_budget_are_said_once_each(
     assert {a.about for a in till.alerts.all()} == {"cost"}
 
 
+async def test_a_cost_that_jumps_past_several_levels_is_one_alert_that_names_them(
+    open_house: OpenHouse,
+):
+    till = await opened(open_house)
+    await till.spend(130)
+    await till.look()
+
+    assert till.said == ["100% of today's budget is spent"]
+    assert till.last.severity == "critical"
+    assert till.last.body.endswith("1000 priced requests; 50% and 80% passed at once")
+
+
+async def test_only_the_levels_that_nobody_heard_of_are_named_as_passed(open_house: OpenHouse):
+    till = await opened(open_house, EACH)
+    await till.spend(6)  # 60%
+    await till.spend(30, requests=1000)  # 180%
+
+    assert till.said == [f"requests cost {p}% of their budget" for p in (50, 100)]
+    assert "passed" not in till.told[0].body
+    assert till.last.body.endswith("; 80% passed at once")
+
+    await till.spend(0, requests=2000)  # 90% again: no news
+    assert len(till.said) == 2
+
+
 async def test_what_was_said_is_not_said_again_after_a_restart(open_house: OpenHouse):
     till = await opened(open_house)
     await till.spend(85)
     told = list(till.said)
-    assert len(told) == 2
+    assert told == ["80% of today's budget is spent"]
 
     await till.restart()
     await till.look()
@@ -102,6 +127,7 @@ async def test_what_was_said_is_not_said_again_after_a_restart(open_house: OpenH
 
     await till.spend(20)
     assert till.said == [*told, "100% of today's budget is spent"]
+    assert "passed" not in till.last.body  # the half was passed with the 80%
 
 
 async def test_a_new_day_begins_with_its_whole_budget(open_house: OpenHouse):

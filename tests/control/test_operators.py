@@ -10,7 +10,7 @@ from tests.core.traffic import Load
 from tests.core.world import HOUR, plan, step, wf11
 
 from molt.control import view
-from molt.core import commands
+from molt.core import commands, gates
 from molt.core.assignment import bucket_of, explain
 from molt.core.errors import OperatorError, Refused, VersionConflict
 from molt.core.events import AlarmCleared, AlarmRaised, BoundsChanged, IncidentOpened, Paused
@@ -170,6 +170,43 @@ async def test_the_operators_shadow_mode_takes_users_back_and_keeps_watching(hou
     await house.controller.tick()
     found = explain(house.flags, "guest", "anybody")
     assert (found.arm, found.reason, found.mirror) == ("control", "shadow", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "do"),
+    [
+        ("MOLTBOT_ENABLED=false", "switched it off", "set MOLTBOT_ENABLED=true in {file}"),
+        ("MOLTBOT_GUEST_ENABLED=false", "switched guest off", "set MOLTBOT_GUEST_ENABLED=true in"),
+        ("SHADOW_MODE=true", "keeps it in shadow", "set MOLTBOT_SHADOW_MODE=false in {file}"),
+        ("MOLTBOT_TRAFFIC_PERCENT=3", "allows 3% of", "set MOLTBOT_TRAFFIC_PERCENT=100 in {file}"),
+    ],
+)
+async def test_what_the_operators_flags_hold_back_is_said_with_what_lifts_it(
+    house: House, text: str, what: str, do: str
+):
+    house.flags_file.write_text(f"{text}\n")
+    await house.controller.tick()
+    held = view.state(house.desk, house.clock.now(), operator=house.operator)["held_back"]
+    assert what in held["what"]
+    assert do.format(file=house.flags_file) in held["do"]
+    bounds = next(
+        g for g in gates.rule_all(house.desk.scene(house.clock.now())) if g.name == "bounds"
+    )
+    assert bounds.verdict == "wait"
+
+    flag, _, value = held["do"].removeprefix("set ").partition(" in ")[0].partition("=")
+    house.operator.set(flag, value)
+    await house.controller.tick()
+    assert view.state(house.desk, house.clock.now(), operator=house.operator)["held_back"] is None
+
+
+async def test_a_flag_of_the_environment_is_lifted_by_a_new_start(open_house: OpenHouse):
+    house = await open_house()
+    house.environment = Bounds(enabled=False)
+    await house.restart()
+    await house.begin()
+    held = view.state(house.desk, house.clock.now(), operator=house.operator)["held_back"]
+    assert held["do"] == "start Molt again without MOLTBOT_ENABLED in its environment"
 
 
 async def test_bounds_are_in_force_after_a_restart(house: House):

@@ -188,6 +188,13 @@ def test_a_proven_failure_asks_at_once_and_only_once():
         )
 
 
+def test_a_question_about_a_failure_names_what_failed_and_not_what_waits():
+    w = world(playbook=ASKING).serve(HOUR / 2, Load(2400, errors=0.04), HEALTHY)
+    asked = w.decide()[-1]
+    assert asked.reason == "a gate has failed: error_rate"
+    assert verdicts(asked.rulings)["hold"] == "wait"
+
+
 def test_a_question_is_answered_by_evidence_too():
     w = world(playbook=ASKING)
     w.serve(3 * HOUR, Load(20), HEALTHY).decide()

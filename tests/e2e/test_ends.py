@@ -28,7 +28,10 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def test_sigterm_ends_the_demo_with_everything_it_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_everything_that_the_demo_started_ends_with_it(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("MOLT")}
     demo = subprocess.Popen(
         [sys.executable, "-m", "molt.apps.cli", "demo", "--port", "0", "--data", str(tmp_path)],
@@ -45,9 +48,9 @@ def test_sigterm_ends_the_demo_with_everything_it_started(tmp_path: Path) -> Non
             assert line, "the demo ended by itself"
         started = descendants(demo.pid)
         assert len(started) >= 6  # the bar's three, and Molt's supervisor, control, gateway, egress
-        demo.send_signal(signal.SIGTERM)
+        demo.send_signal(number)
         said = demo.stdout.read()
-    assert demo.wait(30) == 128 + signal.SIGTERM
+    assert demo.wait(30) == (-number if number == signal.SIGKILL else 128 + number)
     until(lambda: not any(map(alive, started)), what="all children are gone")
     assert "Traceback" not in said
 

@@ -102,6 +102,11 @@ class EnvFile:
         self._agents = agents or (lambda: None)
         self._existed = False
 
+    @property
+    def place(self) -> str:
+        """Its path, whole."""
+        return str(self.path.absolute())
+
     def read(self) -> Bounds:
         """The bounds as they stand; a file that was never there says nothing.
 

@@ -1,6 +1,6 @@
 """How far today's money has gone: alerts at 50, 80 and 100% of the budget, and before it is overrun."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
@@ -9,7 +9,9 @@ from molt.control.desk import Desk
 from molt.core.rollout import WATCHED
 from molt.ports import Notice
 
-LEVELS: Final[tuple[tuple[float, Literal["info", "warning", "critical"]], ...]] = (
+Severity = Literal["info", "warning", "critical"]
+
+LEVELS: Final[tuple[tuple[float, Severity], ...]] = (
     (0.5, "info"),
     (0.8, "warning"),
     (1.0, "critical"),
@@ -32,9 +34,8 @@ async def tell(desks: Iterable[Desk], alerts: AlertDesk, now: datetime) -> None:
     """Alert on-call of what is to be said about money: each thing once a day, restarts or not."""
     for desk in desks:
         if desk.rollout.phase in WATCHED:
-            for notice in notices(desk, now):
-                if not alerts.known(notice.key):
-                    await alerts.notify(notice)
+            for notice in notices(desk, now, alerts.known):
+                await alerts.notify(notice)
 
 
 def today(desk: Desk, now: datetime) -> Money:
@@ -50,29 +51,49 @@ def today(desk: Desk, now: datetime) -> Money:
     return Money(spent.cost, int(spent.priced), projected)
 
 
-def notices(desk: Desk, now: datetime) -> Iterator[Notice]:
-    """What is to be said about money now; each has a key that is its own for this day."""
+def notices(desk: Desk, now: datetime, known: Callable[[str], bool]) -> Iterator[Notice]:
+    """What is to be said about money now and is not `known` by its key, which is its own for the day."""
     name, money, cost = desk.playbook.name, today(desk, now), desk.playbook.cost
     day = f"{now:%Y-%m-%d}"
     if cap := cost.spend_cap_per_day:
         body = f"${money.spent:.2f} of ${cap:.2f} spent today, {money.priced} priced requests"
-        for level, severity in LEVELS:
-            if money.spent >= level * cap:
-                title = f"{name}: {level:.0%} of today's budget is spent"
-                key = f"{desk.id}-spent-{level:g}-{day}"
-                yield Notice(severity, title, body, key, about="cost")
-        if money.projected is not None and money.projected > cap > money.spent:
+        if level := _news(money.spent / cap, lambda at: f"{desk.id}-spent-{at:g}-{day}", known):
+            title = f"{name}: {level.at:.0%} of today's budget is spent"
+            yield Notice(level.severity, title, body + level.also, level.key, about="cost")
+        overrun = f"{desk.id}-overrun-{day}"
+        if money.projected and money.projected > cap > money.spent and not known(overrun):
             title = f"{name}: today's budget will be overrun"
             text = f"at this pace ${money.projected:.2f} by midnight UTC; {body}"
-            yield Notice("warning", title, text, f"{desk.id}-overrun-{day}", about="cost")
+            yield Notice("warning", title, text, overrun, about="cost")
     if cost.budget_per_1000 and money.priced >= ENOUGH:
         per_1000 = 1000 * money.spent / money.priced
         body = (
             f"${per_1000:.3f} for 1,000 requests, budget ${cost.budget_per_1000:.3f}; today, "
             f"{money.priced} priced requests"
         )
-        for level, severity in LEVELS:
-            if per_1000 >= level * cost.budget_per_1000:
-                title = f"{name}: requests cost {level:.0%} of their budget"
-                key = f"{desk.id}-per-1000-{level:g}-{day}"
-                yield Notice(severity, title, body, key, about="cost")
+        used = per_1000 / cost.budget_per_1000
+        if level := _news(used, lambda at: f"{desk.id}-per-1000-{at:g}-{day}", known):
+            title = f"{name}: requests cost {level.at:.0%} of their budget"
+            yield Notice(level.severity, title, body + level.also, level.key, about="cost")
+
+
+class _Level(NamedTuple):
+    """The level that was reached, as a part of the budget, and what its alert says of the others."""
+
+    at: float
+    severity: Severity
+    key: str
+    also: str
+
+
+def _news(used: float, key: Callable[[float], str], known: Callable[[str], bool]) -> _Level | None:
+    """The highest level that was reached, with those passed on the way; None where it, or a higher
+    one, was said before.
+    """
+    said = max((at for at, _ in LEVELS if known(key(at))), default=0.0)
+    new = [level for level in LEVELS if said < level[0] <= used]
+    if not new:
+        return None
+    *passed, (at, severity) = new
+    lower = " and ".join(f"{level:.0%}" for level, _ in passed)
+    return _Level(at, severity, key(at), f"; {lower} passed at once" if lower else "")

@@ -3,6 +3,8 @@
 A malformed file never becomes a silent default: the last good flags stay, and an alarm says why.
 """
 
+from collections.abc import Collection
+
 import structlog
 
 from molt.core.errors import OperatorError
@@ -37,6 +39,23 @@ class OperatorFlags:
                 log.error("flags_file_malformed", error=str(error), kept="the last good flags")
             self.problem = str(error)
         return self._from_file != before
+
+    def held_back(self, share: float, agents: Collection[str]) -> dict[str, str] | None:
+        """What keeps a step of `share` percent of these agents back, and what to do; None while
+        nothing does.
+        """
+        held = self.bounds.holding_back(share, agents)
+        if not held:
+            return None
+        flags = [f"{h.flag}={h.lifted}" for h in self._from_file.holding_back(share, agents)]
+        to_do = [f"set {' and '.join(flags)} in {self.file.place}, which is read at once"] * bool(
+            flags
+        )
+        names = [h.flag for h in self._environment.holding_back(share, agents)]
+        if names:
+            to_do.append(f"start Molt again without {' and '.join(names)} in its environment")
+        what = "; ".join(f"{h.text} ({h.flag})" for h in held)
+        return {"what": what, "do": "; and ".join(to_do)}
 
     def set(self, key: str, value: str) -> None:
         """Write one flag to the file and read it back. Raises OSError or OperatorError."""

@@ -7,6 +7,7 @@ import msgspec
 
 from molt.control.desk import Desk
 from molt.control.forecast import missing
+from molt.control.operator_flags import OperatorFlags
 from molt.core import approvals, gates, tasks, triggers
 from molt.core.assignment import CANDIDATE, CONTROL, Arm
 from molt.core.events import Ruling
@@ -17,12 +18,23 @@ from molt.core.scene import Scene
 from molt.core.stats import latency
 
 
-def state(desk: Desk, now: datetime, availability: float | None = None) -> dict[str, Any]:
+def state(
+    desk: Desk,
+    now: datetime,
+    availability: float | None = None,
+    operator: OperatorFlags | None = None,
+) -> dict[str, Any]:
     """Where the rollout is, what each gate and trigger says now and why, and what comes next.
 
-    `availability` is the share of the agent's health probes that succeeded, where it is probed.
+    `availability` is the share of the agent's health probes that succeeded, where it is probed;
+    `operator` says what the operator's flags keep back, and how they let it go on.
     """
     rollout, scene = desk.rollout, desk.scene(now)
+    held = (
+        operator.held_back(scene.step.share, rollout.agents)
+        if operator and rollout.phase in ACTIVE
+        else None
+    )
     active = rollout.phase in ACTIVE
     rulings = gates.rule_all(scene) if active else list(rollout.rulings)
     watched = triggers.rule_all(scene) if rollout.phase in WATCHED else []
@@ -41,6 +53,7 @@ def state(desk: Desk, now: datetime, availability: float | None = None) -> dict[
         "started_at": rollout.started_at,
         "step_since": rollout.stays[-1].at if rollout.stays else None,
         "held_seconds": round(scene.held.total_seconds(), 1),
+        "held_back": held,
         "halt": msgspec.to_builtins(rollout.halt),
         "approved_by": rollout.approved.by if rollout.approved else None,
         "gates": [_ruling(r) | {"missing": missing(scene, r) if active else None} for r in rulings],

@@ -170,10 +170,12 @@ def _question(scene: Scene, rulings: Sequence[Ruling]) -> list[AnyEvent]:
     """What a person must decide, asked once: a proven failure, or a wait beyond the longest hold."""
     if scene.rollout.halt is not None:
         return []
-    if any(r.verdict == "fail" for r in rulings):
-        return [_ask(scene, rulings, "a gate has failed")]
+    failed = [r.name for r in rulings if r.verdict == "fail"]
+    if failed:
+        return [_ask(scene, rulings, f"a gate has failed: {', '.join(failed)}")]
     if scene.held >= scene.step.max_hold:
-        return [_ask(scene, rulings, "gates still wait after the longest hold")]
+        waiting = ", ".join(r.name for r in rulings if r.verdict == "wait")
+        return [_ask(scene, rulings, f"gates still wait after the longest hold: {waiting}")]
     return []
 
 
@@ -183,8 +185,7 @@ def _due(scene: Scene) -> timedelta:
 
 
 def _ask(scene: Scene, rulings: Sequence[Ruling], why: str) -> QuestionAsked:
-    open_ones = ", ".join(r.name for r in rulings if r.verdict != "pass")
-    return QuestionAsked(at=scene.now, rulings=tuple(rulings), reason=f"{why}: {open_ones}")
+    return QuestionAsked(at=scene.now, rulings=tuple(rulings), reason=why)
 
 
 def _changed(scene: Scene, rulings: Sequence[Ruling]) -> list[AnyEvent]:

@@ -4,8 +4,9 @@ A gateway holds one `Flags` value and nothing else; its `version` only grows. Op
 bounds: the rollout moves inside them (enabled = both, percent = the smaller, shadow = either).
 """
 
+from collections.abc import Collection
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -53,6 +54,30 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ),
             rate_limit_per_minute=_smaller(self.rate_limit_per_minute, other.rate_limit_per_minute),
         )
+
+    def holding_back(self, share: float, agents: Collection[str]) -> list["Held"]:
+        """What of it keeps a step of `share` percent of these agents back; empty while nothing does."""
+        if self.enabled is False:
+            return [Held("MOLTBOT_ENABLED", "true", "the operator has switched it off")]
+        if agents and all(self.agents.get(agent) is False for agent in agents):
+            return [
+                Held(f"MOLTBOT_{a.upper()}_ENABLED", "true", f"the operator has switched {a} off")
+                for a in agents
+            ]
+        if self.ceiling >= share:
+            return []
+        if self.shadow_mode is True:
+            return [Held("MOLTBOT_SHADOW_MODE", "false", "the operator keeps it in shadow")]
+        allowed = f"the operator allows {self.ceiling:g}% of this step's {share:g}%"
+        return [Held("MOLTBOT_TRAFFIC_PERCENT", "100", allowed)]
+
+
+class Held(NamedTuple):
+    """A flag that keeps a step back, the value that lifts it, and what it does in words."""
+
+    flag: str
+    lifted: str
+    text: str
 
 
 def _both(a: bool | None, b: bool | None) -> bool | None:

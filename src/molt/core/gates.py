@@ -98,17 +98,9 @@ def bounded(scene: Scene) -> str | None:
 
     The climb stands there: what was proven at less traffic proves nothing about the next step.
     """
-    bounds, share = scene.rollout.bounds, scene.step.share
-    if bounds.enabled is False:
-        return "the operator has switched it off: MOLTBOT_ENABLED"
-    if bounds.ceiling < share and bounds.shadow_mode is True:
-        return "the operator keeps it in shadow: MOLTBOT_SHADOW_MODE"
-    if bounds.ceiling < share:
-        return (
-            f"the operator allows {bounds.ceiling:g}% of this step's {share:g}%: "
-            "MOLTBOT_TRAFFIC_PERCENT"
-        )
-    return None
+    rollout = scene.rollout
+    held = rollout.bounds.holding_back(scene.step.share, rollout.agents)
+    return "; ".join(f"{h.text}: {h.flag}" for h in held) or None
 
 
 def sample_ratio(scene: Scene) -> str | None:

@@ -184,6 +184,21 @@ class TestTheWayBack:
         state = started.json("resume", "--phase", "canary", "-m", "mended")
         assert (state["phase"], state["traffic_percent"]) == ("canary", 10)
 
+    def test_says_what_keeps_the_next_rollout_back_and_how_to_lift_it(
+        self, started: Molt, server: Server, playbook: Path
+    ):
+        started("rollback", "--yes", "-m", "guests complain")
+        server.rollbacks_done()
+        started("abort", "--yes", "-m", "another agent")
+        file = server.folder / "flags.env"
+        says = (
+            "HELD BACK: the operator has switched it off (MOLTBOT_ENABLED). To let it go on, "
+            f"set MOLTBOT_ENABLED=true in {file}, which is read at once\n"
+        )
+        assert says in started("start", playbook, "-r", "second").out
+        assert says in started("status", "-r", "second").out
+        assert started.json("status", "-r", "second")["held_back"]["do"].startswith("set MOLTBOT_")
+
     def test_needs_no_reason_in_a_hurry(self, started: Molt):
         assert started.json("rollback", "--yes")["phase"] == "rolled_back"
         assert "no reason given" in started("history").out

@@ -1,7 +1,7 @@
 """The rollout's page and its buttons."""
 
 from tests.apps.cli.conftest import PLAYBOOK
-from tests.apps.console.conftest import Browser, Browsers
+from tests.apps.console.conftest import Browser, Browsers, Server
 
 
 def test_it_shows_where_the_rollout_is_and_what_it_waits_for(begun: Browser) -> None:
@@ -20,6 +20,15 @@ def test_a_rollback_needs_a_reason_and_then_moves_everything(begun: Browser) -> 
     page = begun.get(done.headers["location"]).text
     assert "Rolled back: all traffic is on control." in page
     assert "guests complain" in page
+
+
+def test_flags_that_keep_it_back_stand_at_the_top_with_what_lifts_them(
+    begun: Browser, server: Server
+) -> None:
+    server.controller.operator.set("MOLTBOT_ENABLED", "false")
+    page = begun.get("/console/rollouts/tiny").text
+    assert "held back by the operator&#39;s flags." in page
+    assert "To let it go on, set MOLTBOT_ENABLED=true in " in page
 
 
 def test_a_refused_command_says_what_stands_in_the_way_where_it_was_asked(begun: Browser) -> None:

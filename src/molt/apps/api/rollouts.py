@@ -35,7 +35,12 @@ def controller_of(request: Request) -> Controller:
 
 def _state(request: Request, rollout: str) -> State:
     controller = controller_of(request)
-    state = view.state(controller.desk(rollout), controller.clock.now(), controller.availability)
+    state = view.state(
+        controller.desk(rollout),
+        controller.clock.now(),
+        controller.availability,
+        controller.operator,
+    )
     alerts: AlertDesk = request.app.state.alerts
     return state | {"alerts_undelivered": [_told(alert) for alert in alerts.undelivered()]}
 

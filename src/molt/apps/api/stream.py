@@ -43,4 +43,7 @@ def send_evidence(hub: Hub, controller: Controller) -> None:
         return
     now = controller.clock.now()
     for desk in controller.desks.values():
-        hub.send("evidence", {"at": now, **view.state(desk, now, controller.availability)})
+        hub.send(
+            "evidence",
+            {"at": now, **view.state(desk, now, controller.availability, controller.operator)},
+        )

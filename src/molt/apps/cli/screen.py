@@ -22,7 +22,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from molt.apps.cli.show import HALTS, instant, moment, printable, span
+from molt.apps.cli.show import HALTS, held_back_line, instant, moment, printable, span
 from molt.core.quantities import show_duration
 
 State = dict[str, Any]
@@ -145,6 +145,8 @@ def _progress(state: State) -> Table:
     outer.add_column()
     outer.add_row(grid)
     outer.add_row(_verdict(state))
+    if held := held_back_line(state):
+        outer.add_row(Text(held, "bold yellow"))
     return outer
 
 
@@ -208,6 +210,7 @@ def _written_out(state: State, width: int, height: int) -> set[str]:
     gates = state["gates"]
     fired = sum(1 for t in state["triggers"] if t["verdict"] == "fail")
     troubles = len(state["incidents"][-INCIDENTS_SHOWN:]) + len(state["alarms"])
+    troubles += len(wrap(held_back_line(state), max(20, width - 4)))
     troubles += len(anomaly_lines(state)) + len(undelivered_lines(state))
     spare = height - LINES - len(gates) - fired - troubles
     room = max(20, width - 10 - max((len(g["name"]) for g in gates), default=0))
@@ -365,6 +368,7 @@ def state_lines(state: State) -> list[str]:
             else []
         ),
         _verdict(state).plain,
+        held_back_line(state),
         *(f"gate {g['name']}: {g['verdict']}: {g['reason']}" for g in state["gates"]),
         *(
             f"trigger {t['name']}: {WATCH[t['verdict']][0]}: {t['reason']} (action {t['action']})"

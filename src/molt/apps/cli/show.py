@@ -115,8 +115,14 @@ def changed(state: dict[str, Any], as_json: bool) -> None:
         print_json(state)
         return
     typer.echo(place(state))
-    for line in filter(None, (approval_line(state), next_line(state))):
+    for line in filter(None, (held_back_line(state), approval_line(state), next_line(state))):
         typer.echo(line)
+
+
+def held_back_line(state: dict[str, Any]) -> str:
+    """What the operator's flags keep back, and what to do; empty while they allow the step."""
+    held = printable(state.get("held_back"))
+    return f"HELD BACK: {held['what']}. To let it go on, {held['do']}" if held else ""
 
 
 def approval_line(state: dict[str, Any]) -> str:

@@ -20,6 +20,9 @@ from molt.core.quantities import parse_duration, show_duration
 
 BAR = ("-m", "molt.apps.demo.bar")
 
+WITH_US = "--until-stdin-ends"
+"""Children end with us, however we end: then nobody holds the other end of their standard input."""
+
 PLANNED_MINUTES = 3.0
 """How long the demo playbook takes as it is written."""
 
@@ -66,7 +69,8 @@ class Stage:
         }
         config = self.data / "molt.yaml"
         config.write_text(self._config(egress), encoding="utf-8")
-        serve = Program("molt", ["-m", "molt.apps.cli", "serve", "--config", str(config), "--json"])
+        command = ["-m", "molt.apps.cli", "serve", "--config", str(config), "--json", WITH_US]
+        serve = Program("molt", command)
         ready = await self._start(serve, with_keys)
         self.gateway, self.api, self.token = ready["gateway"], ready["api"], ready["token"]
 
@@ -75,7 +79,7 @@ class Stage:
     ) -> dict[str, Any]:
         folder = self.data / "bar"
         folder.mkdir(parents=True, exist_ok=True)
-        program = Program(service, [*BAR, service, "--data", str(folder), *extra])
+        program = Program(service, [*BAR, service, "--data", str(folder), WITH_US, *extra])
         return await self._start(program, environ or self._environ)
 
     async def _start(self, program: Program, environ: dict[str, str]) -> dict[str, Any]:

@@ -27,6 +27,14 @@ def serve(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object when everything is ready.")
     ] = False,
+    until_stdin_ends: Annotated[
+        bool,
+        typer.Option(
+            "--until-stdin-ends",
+            help="End, too, when standard input ends: for a program that starts Molt through a "
+            "pipe, so that Molt does not outlive it.",
+        ),
+    ] = False,
 ) -> None:
     """Run Molt in front of your two services: control and the gateway workers, supervised."""
     from molt.apps.serve.logs import configure_logs
@@ -36,7 +44,7 @@ def serve(
     settings = load_settings(path, os.environ)
     configure_logs(settings.log_level)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(path, settings, as_json))
+        asyncio.run(_serve(path, settings, as_json, until_stdin_ends))
 
 
 def _here() -> Path | None:
@@ -44,19 +52,23 @@ def _here() -> Path | None:
     return path if path.exists() else None
 
 
-async def _serve(path: Path | None, settings: Any, as_json: bool) -> None:
+async def _serve(path: Path | None, settings: Any, as_json: bool, watched: bool) -> None:
     from molt.apps.serve.installation import Installation
+    from molt.apps.serve.lifetime import orphaned
 
     installation = Installation(path, settings, os.environ)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    watching = asyncio.create_task(orphaned(stopped.set)) if watched else None
     await installation.start()
     _announce(installation, as_json)
     try:
         await stopped.wait()
     finally:
+        if watching:
+            watching.cancel()
         await installation.stop()
 
 

@@ -53,6 +53,11 @@ class _Nobody:
         """No gateway was heard of."""
         return {}
 
+    @property
+    def place(self) -> str:
+        """Nowhere."""
+        return "the flags"
+
     def read(self) -> Bounds:
         """No bounds."""
         return self.bounds

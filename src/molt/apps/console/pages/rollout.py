@@ -78,7 +78,7 @@ def _picture(request: Request, desk: Desk) -> dict[str, Any]:
     """All that the page shows of the rollout, as it is now."""
     controller: Controller = request.app.state.controller
     now = controller.clock.now()
-    state = view.state(desk, now, controller.availability)
+    state = view.state(desk, now, controller.availability, controller.operator)
     return {
         "state": state,
         "now": now,
@@ -119,6 +119,8 @@ def summary(state: dict[str, Any], now: datetime) -> str:
         return f"{phase.capitalize()}: all traffic is on control."
     if halt := state["halt"]:
         return f"{phase.capitalize()} at {state['traffic_percent']:g}%, {HALTED[halt['kind']]}."
+    if state["held_back"]:
+        return f"{phase.capitalize()}, held back by the operator's flags."
     waiting = [g for g in state["gates"] if g["verdict"] != "pass"]
     if waiting:
         count = f"{len(waiting)} of {len(state['gates'])} conditions"

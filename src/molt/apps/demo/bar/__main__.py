@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
         parser_of_one.add_argument("--host", default="127.0.0.1")
         parser_of_one.add_argument("--port", type=int, default=0, help="0 takes a free port")
         parser_of_one.add_argument(
+            "--until-stdin-ends", action="store_true", help="end, too, when standard input ends"
+        )
+        parser_of_one.add_argument(
             "--data", type=Path, default=Path("bar-data"), help="directory of databases"
         )
     for name in ("existing-system", "agent-model", "agent-chat"):
@@ -73,7 +76,7 @@ def _existing_system(options: argparse.Namespace) -> None:
     from molt.apps.demo.bar.serving import Latency, serve
 
     app = ExistingSystem(options.data / "existing-system.db", Latency(options.latency_ms))
-    serve(app, "existing-system", options.host, options.port)
+    serve(app, "existing-system", options)
 
 
 def _bar_tools(options: argparse.Namespace) -> None:
@@ -82,7 +85,7 @@ def _bar_tools(options: argparse.Namespace) -> None:
 
     tools = BarTools(options.data / "bar-tools.db", os.environ.get("BAR_TOOLS_KEY", ""))
     try:
-        serve(tools.app(), "bar-tools", options.host, options.port)
+        serve(tools.app(), "bar-tools", options)
     finally:
         tools.close()
 
@@ -93,7 +96,7 @@ def _agent_model(options: argparse.Namespace) -> None:
 
     service = ModelService(Latency(options.latency_ms))
     app = keyed(service.app(), os.environ.get("BAR_MODEL_KEY", ""))
-    serve(app, "agent-model", options.host, options.port)
+    serve(app, "agent-model", options)
 
 
 def _agent_chat(options: argparse.Namespace) -> None:
@@ -112,7 +115,7 @@ def _agent_chat(options: argparse.Namespace) -> None:
         allow_faults=options.allow_faults,
         remembered=options.remembered,
     )
-    serve(agent_chat(settings), "agent-chat", options.host, options.port)
+    serve(agent_chat(settings), "agent-chat", options)
 
 
 if __name__ == "__main__":

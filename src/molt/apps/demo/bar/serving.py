@@ -1,5 +1,6 @@
 """One service as a process: a free port, a ready line on standard output, a clean end on SIGTERM."""
 
+import argparse
 import asyncio
 import contextlib
 import gc
@@ -15,6 +16,8 @@ import uvicorn
 import uvloop
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from molt.apps.serve.lifetime import orphaned
 
 KEEP_ALIVE = 75
 """Seconds an idle connection is kept; proxies in front must give up theirs earlier."""
@@ -64,12 +67,16 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def serve(app: ASGIApp, service: str, host: str, port: int) -> None:
-    """Run `app` until SIGTERM or SIGINT; prints {"service", "url"} as one JSON line when it is ready."""
-    uvloop.run(_serve(app, service, listen(host, port)))
+def serve(app: ASGIApp, service: str, options: argparse.Namespace) -> None:
+    """Run `app` until SIGTERM or SIGINT; prints {"service", "url"} as one JSON line when it is ready.
+
+    With `until_stdin_ends` it ends with standard input as well.
+    """
+    sock = listen(options.host, options.port)
+    uvloop.run(_serve(app, service, sock, options.until_stdin_ends))
 
 
-async def _serve(app: ASGIApp, service: str, sock: socket.socket) -> None:
+async def _serve(app: ASGIApp, service: str, sock: socket.socket, watched: bool) -> None:
     config = uvicorn.Config(
         app, http="httptools", ws="none", lifespan="auto", log_level="warning", access_log=False,
         server_header=False, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=3, backlog=1024,
@@ -78,7 +85,10 @@ async def _serve(app: ASGIApp, service: str, sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
+    watching = asyncio.create_task(orphaned(server.stop)) if watched else None
     await server.serve([sock])
+    if watching:
+        watching.cancel()
 
 
 class _Server(uvicorn.Server):
