@@ -21,7 +21,8 @@ from benchmarks.rules import peers
 from benchmarks.rules.slots import RULES, Stream
 
 from molt.core.stats import evalue
-from molt.core.stats.ratio import Stratum, difference
+from molt.core.stats.ratio import difference
+from molt.core.stats.strata import Stratum
 
 DATA: Final = Path("../shared/data")
 Floats = peers.Floats

@@ -14,7 +14,8 @@ from benchmarks.rules.peers import Floats, Look
 
 from molt.core.stats import power
 from molt.core.stats.inferiority import inferiority
-from molt.core.stats.ratio import Stratum, difference
+from molt.core.stats.ratio import difference
+from molt.core.stats.strata import Stratum
 
 BUCKETS: Final = 256
 SHARES: Final = (0.01, 0.02, 0.05, 0.10, 0.25, 0.50, 0.75)

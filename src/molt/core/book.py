@@ -6,14 +6,15 @@ with epochs and with the time that triggers look back, never with requests or us
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from molt.core.assignment import STATISTICS_BUCKETS, Arm
+from molt.core.derived import Derived
 from molt.core.evidence import (
     LIVE,
     SHADOW,
@@ -28,7 +29,6 @@ from molt.core.evidence import (
 from molt.core.tracks import Ledger, Track
 
 Floats = NDArray[np.float64]
-T = TypeVar("T")
 
 LOOK_BACK = timedelta(hours=26)
 """How long single slots are kept in memory: the longest window a trigger looks back, and a day of
@@ -90,23 +90,14 @@ class _Totals:
 _NOTHING = _Totals()
 
 
-class _Kept:
-    """What was made of columns: of which epochs, how often each had changed, how often any had."""
-
-    __slots__ = ("epochs", "stamp", "taken", "value")
-
-    def __init__(self, epochs: Sequence[int], stamp: list[int], value: Any) -> None:
-        self.epochs, self.stamp, self.value = epochs, stamp, value
-        self.taken = -1
-
-
-class Book:
+class Book(Derived):
     """Evidence of one rollout, in memory."""
 
     def __init__(
         self, slot_seconds: float = 10.0, timed: Mapping[str, timedelta] | None = None
     ) -> None:
         """`timed` names the outcome kinds whose times are kept, and for how long."""
+        super().__init__()
         self._timed = timed or {}
         self.slot_seconds = max(1, round(slot_seconds))
         self._tracks: dict[tuple[int, Arm, Mode], Track] = {}
@@ -114,13 +105,9 @@ class Book:
         self._oldest_second = 0
         self._totals: dict[tuple[int, Arm, Mode], _Totals] = defaultdict(_Totals)
         self._sums: dict[tuple[int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
-        self._tiers: dict[tuple[int, int, Arm, Mode], dict[str, Floats]] = defaultdict(dict)
+        self._tiers: dict[tuple[int, Arm, Mode], dict[str, Floats]] = {}
         self._agents: dict[str, dict[tuple[int, Arm, Mode], dict[str, Floats]]] = {}
         self._paid = Ledger()
-        self._changes: dict[tuple[int, str], int] = defaultdict(int)
-        self._derived: dict[Hashable, _Kept] = {}
-        self._taken = 0
-        self._each: dict[Hashable, dict[int, tuple[list[int], Any]]] = {}
         self._recent: list[tuple[datetime, str, Arm, int]] = []
         self.new_subjects: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         self.violations: list[Violation] = []
@@ -145,19 +132,18 @@ class Book:
     def add_sums(self, sums: BucketSums) -> None:
         """Add bucket sums, pooled over agents, also kept by tier and by agent."""
         k = sums.key
+        place = (k.epoch, k.arm, k.mode)
         by_agent = self._agents.setdefault(k.agent, defaultdict(dict))
+        pools = (self._sums[place], by_agent[place])
+        tiers = self._tiers.setdefault(place, {})
         for column, amounts in sums.columns.items():
-            self._changes[k.epoch, column] += 1
-            self._taken += 1
-            for place in (
-                self._sums[(k.epoch, k.arm, k.mode)],
-                self._tiers[(k.epoch, k.tier, k.arm, k.mode)],
-                by_agent[(k.epoch, k.arm, k.mode)],
-            ):
-                array = place.get(column)
+            self._note(column, k.epoch)
+            for pool in pools:
+                array = pool.get(column)
                 if array is None:
-                    array = place[column] = np.zeros(STATISTICS_BUCKETS)
+                    array = pool[column] = np.zeros(STATISTICS_BUCKETS)
                 add_amounts(array, amounts)
+            add_amounts(_tier_of(tiers, column, k.tier), amounts)
 
     def add_seen(self, seen: Iterable[Seen]) -> None:
         """Count subjects that nobody had seen before."""
@@ -223,45 +209,6 @@ class Book:
         """Per statistics bucket, the sum of `columns`; zeros where nothing was seen."""
         return _total(self._sums.get((epoch, arm, mode), {}), columns)
 
-    def derived(
-        self,
-        key: Hashable,
-        epochs: Sequence[int],
-        columns: Sequence[str],
-        make: Callable[[], T],
-    ) -> T:
-        """What `make` gives, kept under `key` until one of `columns` changes in one of `epochs`.
-
-        Epochs that are over hardly ever change, so that looking again costs what is new.
-        """
-        kept = self._derived.get(key)
-        if kept is not None and kept.taken == self._taken and kept.epochs == epochs:
-            return kept.value
-        changes = self._changes
-        stamp = [changes.get((epoch, c), 0) for epoch in epochs for c in columns]
-        if kept is None or kept.stamp != stamp or kept.epochs != epochs:
-            kept = self._derived[key] = _Kept(epochs, stamp, make())
-        kept.taken = self._taken
-        return kept.value
-
-    def derived_each(
-        self,
-        key: Hashable,
-        epochs: Sequence[int],
-        columns: Sequence[str],
-        make: Callable[[int], T],
-    ) -> list[T]:
-        """The same of each epoch by itself: the same values until its columns change."""
-        changes, kept = self._changes, self._each.setdefault(key, {})
-        found: list[T] = []
-        for epoch in epochs:
-            stamp = [changes.get((epoch, c), 0) for c in columns]
-            known = kept.get(epoch)
-            if known is None or known[0] != stamp:
-                known = kept[epoch] = (stamp, make(epoch))
-            found.append(known[1])
-        return found
-
     def agents(self) -> list[str]:
         """The agent types that something was measured of; "" for outcomes that name none."""
         return sorted(self._agents)
@@ -277,17 +224,30 @@ class Book:
         return sorted(self._sums.get((epoch, arm, mode), {}))
 
     def sums_by_tier(
-        self, epoch: int, tiers: Iterable[int], arm: Arm, mode: Mode, columns: Sequence[str]
+        self, epoch: int, tiers: Sequence[int], arm: Arm, mode: Mode, columns: Sequence[str]
     ) -> Floats:
         """The same, of the subjects in `tiers` only."""
-        total = np.zeros(STATISTICS_BUCKETS)
-        for tier in tiers:
-            place = self._tiers.get((epoch, tier, arm, mode), {})
-            if len(columns) == 1 and columns[0] in place:
-                total += place[columns[0]]
-            elif len(columns) > 1:
-                total += _total(place, columns)
+        tables = self._of_tiers(epoch, tiers, arm, mode, columns)
+        return sum((np.add.reduce(table) for table in tables), np.zeros(STATISTICS_BUCKETS))
+
+    def total_by_tier(
+        self, epoch: int, tiers: Sequence[int], arm: Arm, mode: Mode, columns: Sequence[str]
+    ) -> float:
+        """The same of all statistics buckets together."""
+        total = 0.0
+        for table in self._of_tiers(epoch, tiers, arm, mode, columns):
+            total += float(np.add.reduce(table, axis=None))
         return total
+
+    def _of_tiers(
+        self, epoch: int, tiers: Sequence[int], arm: Arm, mode: Mode, columns: Sequence[str]
+    ) -> Iterable[Floats]:
+        """Each column's rows of those of `tiers`, which rise, that it has."""
+        place = self._tiers.get((epoch, arm, mode), {})
+        tables = [place[column] for column in columns if column in place]
+        if tiers and tiers[-1] - tiers[0] == len(tiers) - 1:
+            return [table[tiers[0] : tiers[-1] + 1] for table in tables]
+        return [table[[tier for tier in tiers if tier < len(table)]] for table in tables]
 
     def series(
         self, epochs: Iterable[int], until: datetime, length: timedelta, cut: str | None = None
@@ -348,6 +308,18 @@ class Book:
         )
 
 
+def _tier_of(tiers: dict[str, Floats], column: str, tier: int) -> Floats:
+    """The sums of one tier: a row of the column's table, which grows to hold it."""
+    table = tiers.get(column)
+    have = 0 if table is None else len(table)
+    if table is None or tier >= have:
+        grown = np.zeros((tier + 1, STATISTICS_BUCKETS))
+        if table is not None:
+            grown[:have] = table
+        table = tiers[column] = grown
+    return table[tier]
+
+
 def add_amounts(sums: Floats, amounts: Mapping[int, float] | Floats) -> None:
     """Add amounts by bucket, or of all buckets at once (a whole array, as the simulator has it)."""
     if isinstance(amounts, np.ndarray):
@@ -358,6 +330,8 @@ def add_amounts(sums: Floats, amounts: Mapping[int, float] | Floats) -> None:
 
 
 def _total(place: dict[str, Floats], columns: Sequence[str]) -> Floats:
+    if len(columns) == 1 and columns[0] in place:
+        return place[columns[0]].copy()
     found = [place[column] for column in columns if column in place]
     if not found:
         return np.zeros(STATISTICS_BUCKETS)

@@ -1,6 +1,7 @@
 """Both arms' sums of a metric, stratified by epoch: what gates compare."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Final, TypeVar
 
 import numpy as np
@@ -8,22 +9,32 @@ import numpy as np
 from molt.core.assignment import CANDIDATE, CONTROL, STATISTICS_BUCKETS
 from molt.core.book import Floats
 from molt.core.evidence import CONVERSATIONS, LIVE, REQUESTS, value
-from molt.core.playbook import Metric
+from molt.core.playbook import CONVERSATIONS_UNIT, REQUESTS_UNIT, Metric
 from molt.core.scene import Scene
 from molt.core.stats import exposure, ratio
-from molt.core.stats.inferiority import Inferiority, inferiority
-from molt.core.stats.ratio import Strata, Stratum
+from molt.core.stats.inferiority import Case, Inferiority, inferiorities
+from molt.core.stats.strata import Row, Strata, Stratum, renew, row_of
 
 T = TypeVar("T")
 
 
-def _columns(metric: Metric) -> tuple[list[str], list[str]]:
-    builtin = {"requests": REQUESTS, "conversations": CONVERSATIONS}
-    top = value(metric.of) if metric.value else builtin.get(metric.of, metric.of)
-    return [top], [builtin.get(per, per) for per in metric.per]
+BUILT_IN: Final = {REQUESTS_UNIT: REQUESTS, CONVERSATIONS_UNIT: CONVERSATIONS}
 
 
-def stratum(scene: Scene, epoch: int, top: Sequence[str], per: Sequence[str]) -> Stratum:
+def _columns(metric: Metric) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns of a metric's numerator and denominator."""
+    return _columns_of(metric.of, metric.per, metric.value)
+
+
+@cache
+def _columns_of(
+    of: str, per: tuple[str, ...], values: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    top = value(of) if values else BUILT_IN.get(of, of)
+    return (top,), tuple(BUILT_IN.get(unit, unit) for unit in per)
+
+
+def stratum(scene: Scene, epoch: int, top: tuple[str, ...], per: tuple[str, ...]) -> Stratum:
     """One epoch's sums of `top` and `per` on both arms."""
     return _each(scene, [epoch], top, per)[0]
 
@@ -31,8 +42,8 @@ def stratum(scene: Scene, epoch: int, top: Sequence[str], per: Sequence[str]) ->
 def _each(
     scene: Scene,
     epochs: Sequence[int],
-    top: Sequence[str],
-    per: Sequence[str],
+    top: tuple[str, ...],
+    per: tuple[str, ...],
     agent: str | None = None,
 ) -> list[Stratum]:
     book = scene.book
@@ -47,8 +58,8 @@ def _each(
         )
         return Stratum(*sums)
 
-    key = ("stratum", *top, *per, agent)
-    return book.derived_each(key, epochs, [*top, *per], made)
+    key = ("stratum", top, per, agent)
+    return book.derived_each(key, epochs, (*top, *per), made)
 
 
 def strata(scene: Scene, metric: Metric, *, agent: str | None = None) -> Strata:
@@ -56,27 +67,29 @@ def strata(scene: Scene, metric: Metric, *, agent: str | None = None) -> Strata:
 
     Good until the next look, which renews it.
     """
-    top, per = _columns(metric)
-    key, epochs = ("strata", *top, *per, agent), scene.live_epochs()
-
-    def made() -> Strata:
-        return _rows(scene, key).renew(_each(scene, epochs, top, per, agent))
-
-    return scene.book.derived(key, epochs, [*top, *per], made)
+    return _strata_each(scene, [metric], agent=agent)[0]
 
 
-def _rows(scene: Scene, key: tuple[object, ...]) -> Strata:
-    """Strata that are kept from look to look, to be renewed."""
-    return scene.book.derived(("rows", *key), (), (), Strata)
+def _strata_each(
+    scene: Scene, metrics: Sequence[Metric], *, agent: str | None = None
+) -> list[Strata]:
+    epochs, tables = scene.live_epochs(), list[Strata]()
+    strata = list[list[Stratum]]()
+    for top, per in map(_columns, metrics):
+        key = ("strata", top, per, agent)
+        tables.append(scene.book.derived_of(key, None, Strata))  # kept from look to look
+        strata.append(_each(scene, epochs, top, per, agent))
+    renew(zip(tables, strata, strict=True))
+    return tables
 
 
 def before(scene: Scene, metric: Metric) -> Strata:
     """The same users' sums from shadow, split as each epoch splits them: for CUPED."""
     top, per = _columns(metric)
-    epochs, stays = scene.live_epochs(), scene.rollout.stays
-    shadow = [s.epoch for s in stays if s.phase == "shadow"]
+    epochs, shadow = scene.live_epochs(), scene.shadow_epochs()
 
     def made() -> Strata:
+        stays = scene.rollout.stays
         shares = {s.epoch: round(s.share * 100) for s in stays}
         tiers = scene.playbook.tiers()
         rows: list[Stratum] = []
@@ -91,8 +104,9 @@ def before(scene: Scene, metric: Metric) -> Strata:
             rows.append(Stratum(*sums))
         return Strata(rows)
 
-    key = ("before", len(stays), *epochs, *top, *per)
-    return scene.book.derived(key, shadow, [*top, *per], made)
+    rollout = scene.rollout
+    key = ("before", len(rollout.stays), rollout.evidence_epoch, top, per)
+    return scene.book.derived(key, shadow, (*top, *per), made)
 
 
 def _over_epochs(
@@ -114,28 +128,38 @@ def compare(scene: Scene, metric: Metric) -> ratio.Difference | None:
     return _kept(scene, metric, ("compare",), made)
 
 
-def judge(scene: Scene, metric: Metric, margin: float) -> Inferiority | None:
-    """Evidence that the metric is worse at all, and that it is not worse by the margin."""
+def judge(scene: Scene, asked: Sequence[tuple[Metric, float]]) -> list[Inferiority | None]:
+    """Evidence that each metric is worse at all, and that it is not worse by its margin.
 
-    def made() -> Inferiority | None:
-        return inferiority(
-            strata(scene, metric),
-            margin=margin,
-            higher_is_better=metric.better == "higher",
-            binary=metric.binary,
-            pre=before(scene, metric),
+    All that have something new are reckoned together.
+    """
+
+    def made(places: list[int]) -> list[Inferiority | None]:
+        metrics = [asked[i][0] for i in places]
+        tables = _strata_each(scene, metrics)
+        return inferiorities(
+            [
+                Case(rows, asked[i][1], m.better == "higher", m.binary, before(scene, m))
+                for i, m, rows in zip(places, metrics, tables, strict=True)
+            ]
         )
 
-    return _kept(scene, metric, ("judge", margin, metric.better), made)
+    wanted = [_place(scene, metric, ("judge", margin, metric.better)) for metric, margin in asked]
+    return scene.book.derived_all(wanted, made)
 
 
 def _kept(scene: Scene, metric: Metric, what: tuple[object, ...], make: Callable[[], T]) -> T:
     """What `make` gives of a metric over all epochs, until its sums in one of them change."""
+    return scene.book.derived(*_place(scene, metric, what), make)
+
+
+def _place(
+    scene: Scene, metric: Metric, what: tuple[object, ...]
+) -> tuple[tuple[object, ...], Sequence[int], Sequence[str]]:
+    """Where the book keeps it: key, epochs, columns."""
     top, per = _columns(metric)
-    epochs, stays = scene.live_epochs(), scene.rollout.stays
-    seen = [*epochs, *(s.epoch for s in stays if s.phase == "shadow")]
-    key = (*what, metric.binary, len(stays), *top, *per)
-    return scene.book.derived(key, seen, [*top, *per], make)
+    key = (*what, metric.binary, len(scene.rollout.stays), top, per)
+    return key, scene.compared_epochs(), (*top, *per)
 
 
 MIN_SETTLED: Final = 30
@@ -149,38 +173,51 @@ def settled(scene: Scene, metric: Metric) -> ratio.Difference | None:
     are compared with the control of that epoch. None without enough of them.
     """
 
-    d = ratio.difference(_settled(scene, metric), binary=metric.binary)
-    return d if d is not None and min(d.candidate_n, d.control_n) >= MIN_SETTLED else None
+    def made() -> ratio.Difference | None:
+        d = ratio.difference(_settled(scene, metric), binary=metric.binary)
+        return d if d is not None and min(d.candidate_n, d.control_n) >= MIN_SETTLED else None
+
+    return _kept(scene, metric, ("settled",), made)
 
 
 def settled_averages(scene: Scene, metric: Metric) -> ratio.Averages | None:
-    """`settled` without its variance: what a gate asks for at every look."""
+    """`settled` without its variance: what a gate asks for at every look.
+
+    It may have a figure where `settled` has none, since all data lie in one statistics bucket.
+    """
+    (top, per), book = _columns(metric), scene.book
+
+    def row(epoch: int) -> Row | None:
+        if not (tiers := _tiers_in(scene, epoch)):
+            return None
+        a, mine = (book.total_by_tier(epoch, tiers, CANDIDATE, LIVE, c) for c in (per, top))
+        c, others = stratum(scene, epoch, top, per).control
+        return row_of(a, c, mine / a, others / c) if a > 0 and c > 0 else None
 
     def made() -> ratio.Averages | None:
-        d = ratio.averages(_settled(scene, metric))
+        key = ("settled totals", top, per)
+        rows = book.derived_each(key, scene.live_epochs(), (*top, *per), row)
+        d = ratio.averages([one for one in rows if one is not None])
         return d if d is not None and min(d.candidate_n, d.control_n) >= MIN_SETTLED else None
 
-    return _kept(scene, metric, ("settled users",), made)
+    return _kept(scene, metric, ("settled averages",), made)
 
 
 def _settled(scene: Scene, metric: Metric) -> list[Stratum]:
     """Settled users against the control of each epoch in which there can be some."""
-    (top, per), book = _columns(metric), scene.book
+    (top, per), book, found = _columns(metric), scene.book, list[Stratum]()
+    for epoch in scene.live_epochs():
+        if tiers := _tiers_in(scene, epoch):
+            n, y = (book.sums_by_tier(epoch, tiers, CANDIDATE, LIVE, c) for c in (per, top))
+            whole = stratum(scene, epoch, top, per)
+            found.append(Stratum(n, y, whole.control_n, whole.control_y))
+    return found
 
-    def tiers_in(epoch: int) -> list[int]:
-        return _settled_tiers(scene, epoch)
 
-    def made(epoch: int) -> Stratum | None:
-        (tiers,) = book.derived_each("settled tiers", [epoch], (), tiers_in)
-        if not tiers:
-            return None
-        n, y = (book.sums_by_tier(epoch, tiers, CANDIDATE, LIVE, columns) for columns in (per, top))
-        whole = stratum(scene, epoch, top, per)
-        return Stratum(n, y, whole.control_n, whole.control_y)
-
-    key, epochs = ("settled", *top, *per), scene.live_epochs()
-    found = book.derived_each(key, epochs, [*top, *per], made)
-    return [row for row in found if row is not None]
+def _tiers_in(scene: Scene, epoch: int) -> Sequence[int]:
+    """The tiers whose users were settled in that epoch, known once for each."""
+    key, stays = ("settled tiers", epoch), scene.rollout.stays
+    return scene.book.derived_of(key, stays, lambda: _settled_tiers(scene, epoch))
 
 
 def _settled_tiers(scene: Scene, epoch: int) -> list[int]:

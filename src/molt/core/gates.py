@@ -6,7 +6,15 @@ from typing import Any, Final
 
 from molt.core import agreement, approvals
 from molt.core.assignment import CANDIDATE, CONTROL
-from molt.core.comparisons import compare, exposures, judge, settled_averages, strata, stratum
+from molt.core.comparisons import (
+    compare,
+    exposures,
+    judge,
+    settled,
+    settled_averages,
+    strata,
+    stratum,
+)
 from molt.core.events import Ruling, Verdict
 from molt.core.evidence import (
     COST,
@@ -47,7 +55,7 @@ from molt.core.stats import (
     ratio,
     srm,
 )
-from molt.core.stats.inferiority import HARM_TAU, MIN_COMPARED
+from molt.core.stats.inferiority import HARM_TAU, MIN_COMPARED, Inferiority
 
 
 def rule_all(scene: Scene) -> list[Ruling]:
@@ -193,7 +201,7 @@ def _latency_stable(scene: Scene, gate: LatencyStableGate) -> list[Ruling]:
         ("latency stable", cut),
         [epoch],
         [over(cut), REQUESTS],
-        lambda: ratio.difference([stratum(scene, epoch, [over(cut)], [REQUESTS])], binary=True),
+        lambda: ratio.difference([stratum(scene, epoch, (over(cut),), (REQUESTS,))], binary=True),
     )
     if d is None or not margin or min(d.candidate_n, d.control_n) < MIN_COMPARED:
         return [Ruling(name, "wait", "too few requests on both arms")]
@@ -271,7 +279,10 @@ def beyond(metric: Metric, d: ratio.Difference | ratio.Averages, margin: float) 
 
 def _novel(scene: Scene, metric: Metric, margin: float) -> str | None:
     """Why a passing metric must wait: what newcomers hide, settled users show; None if nothing."""
-    late = settled_averages(scene, metric)
+    quick = settled_averages(scene, metric)
+    if quick is None or not beyond(metric, quick, margin):
+        return None
+    late = settled(scene, metric)
     if late is None or late.relative is None or not beyond(metric, late, margin):
         return None
     span = show_duration(scene.playbook.timing.settled_after)
@@ -280,14 +291,21 @@ def _novel(scene: Scene, metric: Metric, margin: float) -> str | None:
 
 
 def _no_degradation(scene: Scene, gate: NoDegradationGate) -> list[Ruling]:
-    return [_not_inferior(scene, gate, name) for name in gate.metrics]
-
-
-def _not_inferior(scene: Scene, gate: NoDegradationGate, name: str) -> Ruling:
     """Fail on proven harm (alpha shared by all metrics), pass when harm beyond the margin is refuted."""
+    metrics = [scene.playbook.metrics[name] for name in gate.metrics]
+    asked = [(metric, step_margin(scene, gate, metric)) for metric in metrics]
+    found = judge(scene, asked)
+    return [
+        _not_inferior(scene, gate, name, margin, one)
+        for name, (_, margin), one in zip(gate.metrics, asked, found, strict=True)
+    ]
+
+
+def _not_inferior(
+    scene: Scene, gate: NoDegradationGate, name: str, margin: float, found: Inferiority | None
+) -> Ruling:
     metric, ruling = scene.playbook.metrics[name], f"no_degradation:{name}"
-    title, margin = metric.title or name, step_margin(scene, gate, metric)
-    found = judge(scene, metric, margin)
+    title = metric.title or name
     if found is None:
         return Ruling(ruling, "wait", f"{title}: too few outcomes on both arms yet")
     d = found.difference

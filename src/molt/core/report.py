@@ -19,7 +19,8 @@ from molt.core.playbook import Gate, Metric, NoDegradationGate, StableGate, Unch
 from molt.core.scene import Scene
 from molt.core.stats import evalue, exposure, srm
 from molt.core.stats.inferiority import HARM_TAU, MIN_COMPARED
-from molt.core.stats.ratio import Difference, Stratum, difference
+from molt.core.stats.ratio import Difference, difference
+from molt.core.stats.strata import Stratum
 
 ALPHA: Final = 0.05
 COUNT: Final = "count"

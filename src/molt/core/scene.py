@@ -63,11 +63,27 @@ class Scene(NamedTuple):
 
         They begin anew with a new candidate and with a resume after a rollback.
         """
-        return [
-            stay.epoch
-            for stay in self.rollout.stays
-            if stay.epoch >= self.rollout.evidence_epoch and 0 < stay.share < 100
-        ]
+        stays, since = self.rollout.stays, self.rollout.evidence_epoch
+        return self.book.derived_of(
+            ("live epochs", since),
+            stays,
+            lambda: [s.epoch for s in stays if s.epoch >= since and 0 < s.share < 100],
+        )
+
+    def shadow_epochs(self) -> Sequence[int]:
+        """Epochs in which the candidate was met in shadow."""
+        stays = self.rollout.stays
+        return self.book.derived_of(
+            "shadow epochs", stays, lambda: [s.epoch for s in stays if s.phase == Phase.SHADOW]
+        )
+
+    def compared_epochs(self) -> Sequence[int]:
+        """The live epochs, and those in shadow that tell how users differ anyway."""
+        return self.book.derived_of(
+            ("compared epochs", self.rollout.evidence_epoch),
+            self.rollout.stays,
+            lambda: [*self.live_epochs(), *self.shadow_epochs()],
+        )
 
     def blind(self) -> str | None:
         """Why nothing can be judged now although traffic is due; None when there is sight.

@@ -9,8 +9,10 @@ import pytest
 from benchmarks.rules import peers
 from scipy import optimize, stats
 
-from molt.core.stats.ratio import Difference, Stratum, difference, restarts
+from molt.core.stats.inferiority import Case, inferiorities
+from molt.core.stats.ratio import Difference, difference, restarts
 from molt.core.stats.special import root
+from molt.core.stats.strata import Strata, Stratum, renew
 from molt.core.stats.wilson import wilson
 
 N = 60
@@ -108,16 +110,48 @@ def test_without_a_crossing_it_is_the_nearer_end():
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_restarts_all_at_once_are_the_differences_one_by_one(binary):
-    rng = np.random.default_rng(2)
+    several = [some_strata(seed) for seed in range(3)]
+    at_once = restarts([Strata(strata) for strata in several], [binary] * 3)
+    for k, strata in enumerate(several):
+        for i in range(1, len(strata)):
+            alone = difference(strata[i:], binary=binary)
+            together = [float(column[k, i - 1]) for column in at_once]
+            if alone is None:
+                assert together[-1] < 2
+            else:
+                figures = (alone.estimate, alone.variance, alone.candidate_n, alone.control_n)
+                assert together == pytest.approx([*figures, alone.buckets], rel=1e-12)
+
+
+def some_strata(seed: int) -> list[Stratum]:
+    """Six steps, one of them without a candidate, one with hardly any."""
+    rng = np.random.default_rng(seed)
     strata = []
     for size in (0, 3, 0.01, 5, 0, 2):
         n_t, n_c = rng.poisson(size, 256), rng.poisson(9, 256)
         y_t, y_c = rng.binomial(n_t, 0.4), rng.binomial(n_c, 0.5)
         strata.append(Stratum(*(a.astype(float) for a in (n_t, y_t, n_c, y_c))))
-    at_once = restarts(strata, binary=binary)
-    one_by_one = [difference(strata[i:], binary=binary) for i in range(1, len(strata))]
-    assert len(at_once) == len(one_by_one)
-    for a, b in zip(at_once, one_by_one, strict=True):
-        assert (a is None) == (b is None)
-        if a is not None and b is not None:
-            assert tuple(a) == pytest.approx(tuple(b))
+    return strata
+
+
+def test_metrics_judged_together_have_the_figures_of_each_alone_to_the_last_digit():
+    cases = [
+        Case(Strata(some_strata(seed)), 0.04 * (1 + seed), bool(seed % 2), bool(seed % 3), pre)
+        for seed in range(8)
+        for pre in (None, some_strata(100 + seed))
+    ]
+    together = inferiorities(cases)
+    assert together == [inferiorities([case])[0] for case in cases]
+    assert all(together)
+
+
+def test_rows_renewed_together_are_those_of_a_fresh_table():
+    table, other = Strata(some_strata(1)), Strata(some_strata(2))
+    mixed = [*some_strata(1)[:3], *some_strata(3)[3:]]
+    renew([(table, mixed), (other, some_strata(4))])
+    for renewed, strata in ((table, mixed), (other, some_strata(4))):
+        fresh = Strata(strata)
+        assert renewed.rows == fresh.rows
+        assert renewed.used == fresh.used
+        assert renewed.held == fresh.held
+        assert (renewed.behind == fresh.behind).all()

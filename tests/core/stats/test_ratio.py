@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from molt.core.stats.ratio import Difference, Stratum, difference, mean, stratified_mean
+from molt.core.stats.ratio import Difference, difference, mean, stratified_mean
+from molt.core.stats.strata import Stratum
 
 BUCKETS = 256
 

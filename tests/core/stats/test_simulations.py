@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from molt.core.stats import bernoulli, cost, evalue, exposure, power, srm, sustained
-from molt.core.stats.ratio import Stratum, difference
+from molt.core.stats.ratio import difference
+from molt.core.stats.strata import Stratum
 
 pytestmark = pytest.mark.slow
 

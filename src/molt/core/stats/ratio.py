@@ -12,35 +12,13 @@ control variates from before the exposure are CUPED (Deng, Xu, Kohavi and Walker
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Final, NamedTuple, Self, overload
+from operator import mul
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from molt.core.stats.special import Floats
-
-
-@dataclass(frozen=True, eq=False)
-class Stratum:
-    """One step's sums per bucket of both arms: four arrays of one length, not to be changed."""
-
-    candidate_n: Floats
-    candidate_y: Floats
-    control_n: Floats
-    control_y: Floats
-
-    def comparable(self) -> bool:
-        """Whether both arms hold data."""
-        return self.contrast is not None
-
-    @cached_property
-    def contrast(self) -> "Contrast | None":
-        """What the stratum says by itself; None where an arm is empty. Reckoned once."""
-        a, c = float(self.candidate_n.sum()), float(self.control_n.sum())
-        if not (a > 0 and c > 0):
-            return None
-        r_t, r_c = float(self.candidate_y.sum()) / a, float(self.control_y.sum()) / c
-        return Contrast(a, c, r_t, r_c, self)
+from molt.core.stats.strata import Columns, Row, Strata, Stratum, spread
 
 
 class Difference(NamedTuple):
@@ -115,86 +93,96 @@ def difference(
     if buckets < 2:
         return None
     used = rows.used
-    whole = math.fsum(rows.weights[i] for i in used)
-    weights = [rows.weights[i] / whole for i in used]
+    columns = Columns.of(rows.rows[i] for i in used)
+    weights = columns.shares()
     # CUPED takes two degrees of freedom; where the shadow period lacks an arm, it is left out.
-    paired = [(w, i) for w, i in zip(weights, used, strict=True) if shadow and shadow.holds(i)]
+    both = zip(weights, used, strict=True) if shadow.used else ()
+    paired = [(w, i) for w, i in both if shadow.holds(i)]
     u, theta = rows.pull(weights, used), 0.0
     v = shadow.pull([w for w, _ in paired], [i for _, i in paired]) if buckets > 2 else u[:0]
     if len(v):
         theta = _theta(u, v)
-    adjusted = u - theta * v if theta else u
-    plain, clustered = float(u @ u), float(adjusted @ adjusted)
-    kept = clustered / plain if theta else 1.0
-    squares = [w**2 for w in weights]
-    lifts, spreads = rows.lifts, rows.spreads
+    clustered, kept = float(u @ u), 1.0
     if theta:
-        lifts, spreads = _adjusted(rows, shadow, [i for _, i in paired], theta)
-
-    def total(factors: Sequence[float], amounts: Sequence[float]) -> float:
-        return math.fsum(f * amounts[i] for f, i in zip(factors, used, strict=True))
-
-    binomial = total(squares, rows.binomials) if binary else 0.0
+        adjusted, plain = u - theta * v, clustered
+        clustered = float(adjusted @ adjusted)
+        kept = clustered / plain
+    squares = [w**2 for w in weights]
+    lifts, spreads = columns.difference, columns.spread
+    if theta:
+        lifts, spreads = _adjusted(rows, shadow, used, theta)
+    binomial = math.fsum(map(mul, squares, columns.binomial)) if binary else 0.0
     return Difference(
-        estimate=total(weights, lifts),
+        estimate=math.fsum(map(mul, weights, lifts)),
         variance=max(
             buckets / (buckets - (2 if theta else 1)) * clustered,
-            total(squares, spreads),
+            math.fsum(map(mul, squares, spreads)),
             kept * binomial,
         ),
-        candidate=total(weights, rows.candidate_means),
-        control=total(weights, rows.control_means),
-        candidate_n=math.fsum(rows.candidate_ns),
-        control_n=math.fsum(rows.control_ns),
+        candidate=math.fsum(map(mul, weights, columns.candidate_mean)),
+        control=math.fsum(map(mul, weights, columns.control_mean)),
+        candidate_n=sum(columns.a),
+        control_n=sum(columns.c),
         buckets=buckets,
         variance_kept=kept,
     )
 
 
-def averages(strata: Sequence[Stratum]) -> Averages | None:
-    """The same figures as `difference` has (without CUPED), where nobody asks how sure they are."""
-    found = [s.contrast for s in strata if s.contrast is not None]
-    held = [c.stratum.candidate_n for c in reversed(found)]
-    if all(np.count_nonzero(n) < 2 for n in held) and np.count_nonzero(sum(held)) < 2:
+def averages(strata: Sequence[Row]) -> Averages | None:
+    """The same figures as `difference` has (without CUPED), where nobody asks how sure they are.
+
+    None without strata; in how many buckets the data lie is for the caller to know.
+    """
+    if not strata:
         return None
-    whole = math.fsum(c.weight for c in found)
-    weighted = [(c.weight / whole, c) for c in found]
+    columns = Columns.of(strata)
+    shares = columns.shares()
     return Averages(
-        estimate=math.fsum(w * c.difference for w, c in weighted),
-        control=math.fsum(w * c.control_mean for w, c in weighted),
-        candidate_n=math.fsum(c.a for c in found),
-        control_n=math.fsum(c.c for c in found),
+        estimate=math.fsum(map(mul, shares, columns.difference)),
+        control=math.fsum(map(mul, shares, columns.control_mean)),
+        candidate_n=sum(columns.a),
+        control_n=sum(columns.c),
     )
 
 
-def restarts(strata: Sequence[Stratum], *, binary: bool = False) -> list[Difference | None]:
-    """`difference` of `strata[1:]`, `strata[2:]` and so on to the last one, all at once.
+class Restarts(NamedTuple):
+    """`difference` (without CUPED) of several metrics' strata from the second on, from the third on
+    and so on to the last: arrays with a row for each metric. `buckets` below 2 says that there is
+    none; the other figures mean nothing then."""
 
-    The same figures (without CUPED) from sums that run backwards over the strata.
+    estimates: Floats
+    variances: Floats
+    candidate_ns: Floats
+    control_ns: Floats
+    buckets: Floats
+
+
+def restarts(tables: Sequence[Strata], binary: Sequence[bool]) -> Restarts:
+    """All of them at once, from sums that run backwards over the strata, of which all have as many.
+
+    `binary` says of each what it says of `difference`.
     """
-    rows = Strata.of(strata)
-    if len(rows) < 2:
-        return []
-    sums = _backwards(rows.behind)
-    scores = sums[:, : rows.size]
-    clustered = np.einsum("ij,ij->i", scores, scores)
-    found: list[Difference | None] = []
-    for i, (w, d, t, q, a, c, pooled, least) in enumerate(sums[1:, rows.size :].tolist(), start=1):
-        m = rows.buckets(i)
-        if m < 2:
-            found.append(None)
-            continue
-        floor = max(m / (m - 1) * float(clustered[i]), pooled, least if binary else 0.0)
-        found.append(Difference(d / w, floor / (w * w), t / w, q / w, a, c, m))
+    size, sums = tables[0].size, np.stack([table.behind for table in tables], axis=1)
+    for i in range(len(sums) - 2, 0, -1):
+        np.add(sums[i + 1], sums[i], out=sums[i])
+    scores, rest = sums[1:, :, :size], sums[1:, :, size:]
+    clustered = np.einsum("ikj,ikj->ki", scores, scores)
+    w, lifts, _, _, a, c, pooled, least = rest.transpose(2, 1, 0)
+    buckets = np.array([_buckets_behind(table.held) for table in tables], dtype=np.float64)
+    enough = np.maximum(buckets, 2.0)
+    floor = np.maximum(enough / (enough - 1) * clustered, pooled)
+    floor = np.maximum(floor, least * np.array(binary)[:, None])
+    whole = np.where(w > 0, w, 1.0)
+    return Restarts(lifts / whole, floor / (whole * whole), a, c, buckets)
+
+
+def _buckets_behind(held: Sequence[int]) -> list[int]:
+    """How many buckets hold candidate data in each stratum but the first, or behind it."""
+    found, together = [0] * (len(held) - 1), 0
+    for i in range(len(held) - 1, 0, -1):
+        together |= held[i]
+        found[i - 1] = together.bit_count()
     return found
-
-
-def _backwards(rows: Floats) -> Floats:
-    """Sums of each row and all behind it."""
-    sums = rows.copy()
-    for i in range(len(sums) - 2, -1, -1):
-        np.add(sums[i + 1], rows[i], out=sums[i])
-    return sums
 
 
 SMALLEST_SPREAD: Final = 0.25
@@ -236,179 +224,22 @@ def stratified_mean(
     return Mean(estimate, max(clustered, floor), units, buckets)
 
 
-@dataclass(frozen=True, eq=False)
-class Contrast:
-    """Both arms' totals of n (`a`, `c`) and means; the rest is reckoned when it is asked for."""
-
-    a: float
-    c: float
-    candidate_mean: float
-    control_mean: float
-    stratum: Stratum
-
-    @cached_property
-    def candidate(self) -> Floats:
-        """The candidate's scores (y - R n) / a of each bucket."""
-        s = self.stratum
-        return _scored(s.candidate_y, s.candidate_n, self.candidate_mean, self.a)
-
-    @cached_property
-    def control(self) -> Floats:
-        """Control's scores (y - R n) / c of each bucket."""
-        s = self.stratum
-        return _scored(s.control_y, s.control_n, self.control_mean, self.c)
-
-    @cached_property
-    def score(self) -> Floats:
-        """Candidate's scores less control's."""
-        return self.candidate - self.control
-
-    @property
-    def difference(self) -> float:
-        """Candidate's mean less control's."""
-        return self.candidate_mean - self.control_mean
-
-    @cached_property
-    def weight(self) -> float:
-        """ac / (a + c); not normalised."""
-        return self.a * self.c / (self.a + self.c) if self.a else 0.0
-
-    @cached_property
-    def spread(self) -> float:
-        """The variance if a unit of `n` scatters alike in both arms, users' clusters included.
-
-        (Sum of both arms' squared residuals) / (a + c) x (1/a + 1/c), as in Student's two-sample
-        test, with bucket totals as the residuals.
-        """
-        return _spread(self.a, self.c, self.candidate, self.control)
-
-    @cached_property
-    def binomial(self) -> float:
-        """The variance of independent yes-or-no units at both arms' pooled rate.
-
-        Pooled as in a score test (Farrington and Manning 1990), with half an event added to either
-        outcome, so that it is never 0.
-        """
-        a, c = self.a, self.c
-        if not a:
-            return 0.0
-        rate = (a * self.candidate_mean + c * self.control_mean + 0.5) / (a + c + 1.0)
-        rate = min(1.0, max(0.0, rate))
-        return rate * (1.0 - rate) * (1.0 / a + 1.0 / c)
-
-
-class Strata(Sequence[Stratum]):
-    """Strata side by side: what sums over several of them are made of.
-
-    Lists and arrays have a row for each; one without data in both arms is all zeros. `renew` keeps
-    the rows of strata that are the same as before, so that a look costs what is new.
-    """
-
-    def __init__(self, strata: Sequence[Stratum] = ()) -> None:
-        self._strata: list[Stratum] = []
-        self.used: list[int] = []
-        self._make_room(0, 0)
-        self.renew(strata)
-
-    @classmethod
-    def of(cls, strata: Sequence[Stratum]) -> "Strata":
-        """`strata` itself when it is one, else one made of them."""
-        return strata if isinstance(strata, cls) else cls(strata)
-
-    def __len__(self) -> int:
-        return len(self._strata)
-
-    @overload
-    def __getitem__(self, index: int) -> Stratum: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Stratum]: ...
-
-    def __getitem__(self, index: int | slice) -> Stratum | list[Stratum]:
-        return self._strata[index]
-
-    def renew(self, strata: Sequence[Stratum]) -> Self:
-        """Hold `strata` from now on."""
-        known = self._strata
-        if len(known) != len(strata):
-            known = []
-            self._make_room(len(strata), len(strata[0].candidate_n) if strata else 0)
-        for i, stratum in enumerate(strata):
-            if not known or known[i] is not stratum:
-                self._put(i, stratum)
-        self._strata = list(strata)
-        self.used = [i for i, one in enumerate(strata) if one.contrast is not None]
-        return self
-
-    def _make_room(self, rows: int, size: int) -> None:
-        self.size = size
-        self.weights, self.lifts, self.spreads = [0.0] * rows, [0.0] * rows, [0.0] * rows
-        self.candidate_means, self.control_means = [0.0] * rows, [0.0] * rows
-        self.candidate_ns, self.control_ns = [0.0] * rows, [0.0] * rows
-        self.binomials = [0.0] * rows
-        self._held = [0] * rows
-        self.candidate, self.control, self.scores = np.zeros((3, rows, size))
-        self.behind = np.zeros((rows, size + 8))
-        """What `restarts` adds up: weighted scores, then weight, weighted difference and means,
-        totals of n, and both least variances times the squared weight."""
-
-    def _put(self, i: int, stratum: Stratum) -> None:
-        c = stratum.contrast or Contrast(0.0, 0.0, 0.0, 0.0, stratum)
-        held = np.packbits(stratum.candidate_n > 0).tobytes() if stratum.contrast else b""
-        self._held[i] = int.from_bytes(held, "little")
-        w = self.weights[i] = c.weight
-        self.lifts[i], self.spreads[i], self.binomials[i] = c.difference, c.spread, c.binomial
-        self.candidate_means[i], self.control_means[i] = c.candidate_mean, c.control_mean
-        self.candidate_ns[i], self.control_ns[i] = c.a, c.c
-        self.candidate[i], self.control[i], self.scores[i] = c.candidate, c.control, c.score
-        row, square = self.behind[i], w * w
-        np.multiply(c.score, w, out=row[: self.size])
-        row[self.size :] = (
-            *(w, w * c.difference, w * c.candidate_mean, w * c.control_mean, c.a, c.c),
-            *(square * c.spread, square * c.binomial),
-        )
-
-    def holds(self, i: int) -> bool:
-        """Whether stratum `i` has data in both arms."""
-        return self._strata[i].contrast is not None
-
-    def buckets(self, first: int = 0) -> int:
-        """How many buckets hold candidate data in stratum `first` or later."""
-        held = 0
-        for bits in self._held[first:]:
-            held |= bits
-        return held.bit_count()
-
-    def pull(self, weights: Sequence[float], rows: Sequence[int]) -> Floats:
-        """Each bucket's pull on the estimate, over these strata; empty without any."""
-        if not rows:
-            return np.zeros(0)
-        scores = self.scores if len(rows) == len(self) else self.scores[list(rows)]
-        return np.array(weights) @ scores
-
-
 def _adjusted(
-    rows: Strata, shadow: Strata, paired: Sequence[int], theta: float
+    rows: Strata, shadow: Strata, used: Sequence[int], theta: float
 ) -> tuple[list[float], list[float]]:
     """Differences and pooled spreads, less `theta` times those of shadow, which are 0 on average."""
-    lifts, spreads = list(rows.lifts), list(rows.spreads)
-    candidate = rows.candidate - theta * shadow.candidate
-    control = rows.control - theta * shadow.control
-    for i in paired:
-        lifts[i] -= theta * shadow.lifts[i]
-        a, c = rows.candidate_ns[i], rows.control_ns[i]
-        spreads[i] = _spread(a, c, candidate[i], control[i])
+    lifts, spreads = list[float](), list[float]()
+    for i in used:
+        row, before = rows.rows[i], shadow.rows[i]
+        lift, least = row.difference, row.spread
+        if shadow.holds(i):
+            lift -= theta * before.difference
+            ours = rows.candidate[i] - theta * shadow.candidate[i]
+            theirs = rows.control[i] - theta * shadow.control[i]
+            least = spread(row.a, row.c, float(ours @ ours), float(theirs @ theirs))
+        lifts.append(lift)
+        spreads.append(least)
     return lifts, spreads
-
-
-def _scored(y: Floats, n: Floats, mean: float, total: float) -> Floats:
-    return (y - mean * n) / total if total else np.zeros_like(n)
-
-
-def _spread(a: float, c: float, candidate: Floats, control: Floats) -> float:
-    if not a:
-        return 0.0
-    return (a * a * float(candidate @ candidate) + c * c * float(control @ control)) / (a * c)
 
 
 def _theta(u: Floats, v: Floats) -> float:

@@ -3,7 +3,7 @@
 Scalars go in and come out as Python floats; array forms say so in their names.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import numpy as np
@@ -22,9 +22,9 @@ def log_ndtr(x: float) -> float:
     return float(_scipy.log_ndtr(x))
 
 
-def log_ndtr_each(values: Sequence[float]) -> list[float]:
-    """`log_ndtr` of each."""
-    return _scipy.log_ndtr(np.array(values)).tolist()
+def log_ndtr_each(x: Floats) -> Floats:
+    """`log_ndtr`, element by element."""
+    return cast("Floats", _scipy.log_ndtr(x))
 
 
 def ndtri(p: float) -> float:
@@ -35,6 +35,16 @@ def ndtri(p: float) -> float:
 def erfcx(x: float) -> float:
     """exp(x^2) erfc(x), which does not underflow for large x."""
     return float(_scipy.erfcx(x))
+
+
+def erfcx_each(x: Floats) -> Floats:
+    """`erfcx`, element by element."""
+    return cast("Floats", _scipy.erfcx(x))
+
+
+def each(f: Callable[[float], float], x: Floats) -> Floats:
+    """`f` element by element, where numpy's own may differ from it in the last digit."""
+    return np.fromiter(map(f, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)
 
 
 def betaln(a: float, b: float) -> float:
