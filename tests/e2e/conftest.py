@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +248,12 @@ def quick(share: float = 100, **changes: Any) -> Playbook:
     data = load_playbook("wf-11-demo").as_data()
     phase = {"name": "progressive", "steps": [{"share": share, "hold": "1h"}]}
     return Playbook.model_validate(data | {"name": "quick", "phases": [phase]} | changes)
+
+
+def gateway_post(molt: Molt, **batch: Any) -> httpx.Response:
+    """What a gateway would send to control, by the same endpoint with the same key."""
+    settings = json.loads(next(molt.data.rglob("gateway-1.json")).read_text())
+    headers = {"authorization": f"Bearer {settings['gateway_key']}"}
+    now = datetime.now(UTC).isoformat()
+    body = {"gateway": "test", "sequence": 1, "sent_at": now, "applied": 1, **batch}
+    return httpx.post(f"{molt.api}/gateway/v1/batches", json=body, headers=headers)

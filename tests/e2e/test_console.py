@@ -4,46 +4,35 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from tests.e2e import browser as chromium
-from tests.e2e.conftest import Molt, Process, quick, until
+from playwright.sync_api import Browser, Page, expect
+from tests.e2e.conftest import Molt, Process, gateway_post, quick, until
+from tests.e2e.people import PATIENCE, Person, chrome, press, signed_in
 
 from molt.adapters.playbooks import load_playbook
 from molt.apps.console import build
 from molt.core.playbook import Playbook
+
+__all__ = ["chrome"]
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(not build.is_built(), reason="console assets are not built: make console"),
 ]
 
-PATIENCE = 20_000
 STICKING_OUT = """[...document.querySelectorAll("body *")]
     .filter((e) => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 5)
     .map((e) => e.outerHTML.slice(0, 90))"""
+COLOURS_ONLY = {"runOnly": ["color-contrast", "link-in-text-block"]}
 PAGES = (
     "rollouts", "monitoring", "analytics", "shadow", "incidents", "playbook", "audit", "alerts",
     "checklist", "runbook", "people",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    path = chromium.find()
-    if path is None:
-        pytest.skip("no browser: python tests/e2e/browser.py says how to get one")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -72,53 +61,6 @@ def clean(house: Molt) -> Iterator[Molt]:
 def settled(molt: Molt, rollout: str) -> bool:
     state = molt.state(rollout)
     return state["phase"] != "rolled_back" or len(state["incidents"][-1]["steps"]) == 5
-
-
-class Person:
-    """Somebody signed in; what their browser complains about is kept."""
-
-    def __init__(self, chrome: Browser, molt: Molt, name: str, role: str, **options: Any) -> None:
-        made = molt.post("/tokens", name=f"{name}-{time.monotonic_ns()}", role=role)
-        assert made.status_code == 201, made.text
-        self.name = made.json()["name"]
-        self.context: BrowserContext = chrome.new_context(base_url=molt.api, **options)
-        self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.complaints: list[str] = []
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", lambda m: m.type == "error" and self.complaints.append(m.text))
-        self.page.goto("/console/login")
-        self.page.get_by_label("API token").fill(made.json()["token"])
-        self.page.get_by_role("button", name="Sign in").click()
-        self.page.wait_for_url("**/console**")
-
-    def open(self, path: str) -> Page:
-        self.page.goto(f"/console/{path}")
-        return self.page
-
-
-@contextmanager
-def signed_in(
-    chrome: Browser, molt: Molt, name: str, role: str, refusals: int = 0, **options: Any
-) -> Iterator[Person]:
-    """A person for a while. Afterwards nothing must have been complained about, but `refusals`
-    answers with 4xx, which the browser counts as errors."""
-    person = Person(chrome, molt, name, role, **options)
-    try:
-        yield person
-        expected = [c for c in person.complaints if "the server responded with a status of 4" in c]
-        assert len(expected) <= refusals, person.complaints
-        assert [c for c in person.complaints if c not in expected] == []
-    finally:
-        person.context.close()
-
-
-def press(page: Page, button: str, then: str, reason: str) -> None:
-    """Open a form, give the reason, carry out."""
-    page.get_by_role("button", name=button, exact=True).first.click()
-    form = page.locator(".dialog:popover-open")
-    form.get_by_role("textbox").first.fill(reason)
-    form.get_by_role("button", name=then, exact=True).click()
 
 
 def short() -> Playbook:
@@ -214,36 +156,51 @@ def test_the_button_takes_traffic_back_under_load(chrome: Browser, clean: Molt) 
     assert molt.events("RolledBack", "busy")[0]["reason"] == "it feels wrong"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_and_nothing_sticks_out_on_a_phone(
-    chrome: Browser, clean: Molt, scheme: str
+def test_axe_finds_nothing_serious_and_nothing_sticks_out_in_any_size_and_theme(
+    chrome: Browser, clean: Molt
 ) -> None:
     molt = clean
-    molt.begin(quick(50), f"looked-at-{scheme}")
+    data = load_playbook("wf-11-demo").as_data()
+    phases = [{"name": "shadow", "steps": [{"share": 0, "hold": "1h", "gates": []}]}]
+    molt.begin(Playbook.model_validate(data | {"phases": phases, "name": "still"}), "looked-at")
     molt.ask("Show me your beers")
-    small = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
-    with signed_in(chrome, molt, "max", "admin", **small) as person:
-        for path in PAGES:
-            page = person.open(path)
-            expect(page.locator("main h1, main h2").first).to_be_visible()
-            wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            assert wide <= 0, f"{path} is {wide} px too wide: {page.evaluate(STICKING_OUT)}"
-            found = Axe().run(page).response["violations"]
-            serious = [
-                (path, v["id"], [n["html"][:120] for n in v["nodes"][:3]])
-                for v in found
+    with signed_in(chrome, molt, "max", "admin", 1, reduced_motion="reduce") as max_:
+        page, wrong = max_.page, list[object]()
+        for path in (*PAGES, "nothing-here"):
+            wrong += looked_at(max_.open(path), path)
+        for path, link in (("audit?kind=request", "td a"), ("shadow", ".pair a")):
+            until(lambda p=path, at=link: max_.open(p).locator(at).count(), what=f"{path} has one")
+            there = page.locator(link).first.get_attribute("href") or ""
+            wrong += looked_at(max_.open(there.removeprefix("/console/")), there)
+        molt.post("/rollouts/looked-at/rollback", reason="guests complain")
+        incident = molt.state("looked-at")["incidents"][0]["id"]
+        for path in ("rollouts", "incidents", f"incidents/{incident}"):
+            wrong += looked_at(max_.open(path), path)
+        page.get_by_role("button", name="Sign out").click()
+        wrong += looked_at(max_.open("login"), "login")
+        assert wrong == [], "\n".join(map(str, wrong))
+
+
+def looked_at(page: Page, path: str) -> list[object]:
+    """What is wrong with the page on a phone and on a desk, in light and in dark.
+
+    All rules in each size; of the second theme those that look at colours.
+    """
+    expect(page.locator("main h1, main h2").first).to_be_visible()
+    wrong: list[object] = []
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 740})
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            wrong.append((path, width, "too wide", page.evaluate(STICKING_OUT)))
+        for scheme, options in (("light", {}), ("dark", COLOURS_ONLY)):
+            page.emulate_media(color_scheme=scheme)
+            found = Axe().run(page, options={"resultTypes": ["violations"], **options}).response
+            wrong += [
+                (path, width, scheme, v["id"], [n["html"][:120] for n in v["nodes"][:3]])
+                for v in found["violations"]
                 if v["impact"] in ("serious", "critical")
             ]
-            assert serious == []
-
-
-def gateway_post(molt: Molt, **batch: Any) -> httpx.Response:
-    """What a gateway would send to control, by the same endpoint with the same key."""
-    settings = json.loads(next(molt.data.rglob("gateway-1.json")).read_text())
-    headers = {"authorization": f"Bearer {settings['gateway_key']}"}
-    now = datetime.now(UTC).isoformat()
-    body = {"gateway": "test", "sequence": 1, "sent_at": now, "applied": 1, **batch}
-    return httpx.post(f"{molt.api}/gateway/v1/batches", json=body, headers=headers)
+    return wrong
 
 
 def test_whatever_breaks_the_content_security_policy_is_refused_and_fails_a_test(

@@ -1,7 +1,7 @@
 """An incident as a Markdown page: what happened when, and the evidence as it was."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -12,6 +12,7 @@ from molt.core.events import (
     IncidentOpened,
     ProcedureStepDone,
     ProcedureStepFailed,
+    Ruling,
     RulingsChanged,
 )
 from molt.core.rollout import Incident, Rollout
@@ -90,10 +91,20 @@ def _detail(event: AnyEvent) -> str:
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        said = {k: v for k, v in value.items() if v not in (None, {})}
-        return ", ".join(f"{k}={v}" for k, v in said.items()) or "none"
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    match value:
+        case Ruling():
+            return f"{value.name} {value.verdict}"
+        case dict():
+            said = {k: v for k, v in value.items() if v not in (None, {})}
+            return ", ".join(f"{k}={v}" for k, v in said.items()) or "none"
+        case tuple():
+            return ", ".join(map(_plain, value))
+        case float():
+            return f"{value:.4g}"
+        case datetime():
+            return value.isoformat(timespec="seconds")
+        case _:
+            return str(value)
 
 
 def _json(value: object) -> str:

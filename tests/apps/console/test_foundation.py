@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.apps.console.conftest import Browser, Browsers
+from tests.apps.console.conftest import Browser, Browsers, Server
 
 from molt.apps.console import build
 from molt.apps.console.assets import assets
+from molt.control import view
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,6 +39,21 @@ def test_an_unknown_page_and_an_unknown_rollout_are_pages_that_lead_on(begun: Br
         answer = begun.get(path)
         assert answer.status_code in (404, 422)
         assert "To the rollout" in answer.text
+
+
+def test_a_fault_of_ours_is_a_page_too_and_says_that_traffic_goes_on(
+    server: Server, begun: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(view, "incident", broken)
+    begun.send("/console/rollouts/tiny/rollback", reason="guests complain")
+    answer = begun.get("/console/incidents")
+    assert answer.status_code == 500
+    assert "That is a fault of Molt" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "a bug" not in answer.text
 
 
 def test_pages_may_load_nothing_inline_and_nothing_from_elsewhere(begun: Browser) -> None:

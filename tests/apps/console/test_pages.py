@@ -42,6 +42,7 @@ def test_an_incident_shows_procedure_evidence_timeline_and_logs(begun: Browser, 
     assert "guests complain" in page
     assert page.count(">done</span>") >= 1
     assert "timeline.md" in page
+    assert "Ruling(" not in page
     file = begun.get(f"/console/incidents/{back}/files/timeline.md")
     assert "guests complain" in file.text
     assert begun.get(f"/console/incidents/{back}/files/..%2F..%2Fmolt.db").status_code == 404

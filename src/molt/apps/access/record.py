@@ -103,7 +103,7 @@ class AccessRecord:
             "reason": _why(request, asked),
         }
         if status >= 400:
-            record["refused"] = _detail(said)
+            record["refused"] = state.get("refused", "")[:TEXT_CHARACTERS] or _detail(said)
         if self._unrecorded:
             record["unrecorded"], self._unrecorded = self._unrecorded, 0
         self._owner.state.audit.append(record)

@@ -5,7 +5,7 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Annotated, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, HTTPException, Request
 
@@ -98,10 +98,12 @@ def needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
 def _unknown(request: Request) -> HTTPException:
     """Pages of the console send people to sign in; everything else is told what is missing."""
     if request.url.path.startswith("/console"):
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        part = request.headers.get("hx-request")
+        url = urlsplit(request.headers.get("hx-current-url", "") if part else str(request.url))
+        here = url.path + (f"?{url.query}" if url.query else "")
         target = f"/console/login?next={quote(here, safe='/')}"
-        if request.headers.get("hx-request"):
-            return HTTPException(401, "Sign in again", headers={"hx-redirect": "/console/login"})
+        if part:
+            return HTTPException(401, "Sign in again", headers={"hx-redirect": target})
         if request.method in sessions.SAFE:
             return HTTPException(303, "Sign in first", headers={"location": target})
         return HTTPException(401, "Your session is over; sign in again")

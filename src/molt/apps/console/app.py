@@ -6,13 +6,13 @@ from fastapi.exception_handlers import (
     request_validation_exception_handler,
 )
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from molt.apps.api.app import molt_error
 from molt.apps.console import assets
 from molt.apps.console.background import Replays
-from molt.apps.console.headers import SecurityHeaders
+from molt.apps.console.headers import ALWAYS, POLICY, SecurityHeaders
 from molt.apps.console.pages import ROUTERS
 from molt.apps.console.render import render
 from molt.apps.console.what_if import Questions
@@ -20,10 +20,11 @@ from molt.core.errors import MoltError
 
 TITLES = {
     401: "Please sign in",
-    403: "Not with your role",
+    403: "That is not allowed",
     404: "There is no such page",
     409: "That was refused",
     422: "That cannot be",
+    500: "That is a fault of Molt",
     503: "Not available now",
 }
 
@@ -41,6 +42,7 @@ def add_console(app: FastAPI) -> None:
     app.add_exception_handler(AnyHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(MoltError, _molt_error)
+    app.add_exception_handler(500, _fault)
 
 
 async def _home() -> RedirectResponse:
@@ -58,9 +60,12 @@ def is_page(request: Request) -> bool:
 
 
 def error_page(request: Request, status: int, detail: str) -> Response:
-    """What went wrong, as a page with a way on."""
+    """What went wrong, as a page with a way on; for a form that was sent from a page, as a part of it."""
     title = TITLES.get(status, "Something went wrong")
     caller = getattr(request.state, "caller", None)
+    request.state.refused = detail
+    if request.headers.get("hx-request"):
+        return render(request, "_refused.html", caller, status=status, why=detail)
     return render(
         request, "error.html", caller, status=status, title=title, detail=detail, code=status
     )
@@ -75,8 +80,24 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AnyHTTPException)
     if not is_page(request) or error.status_code < 400:
         return await http_exception_handler(request, error)
-    page = error_page(request, error.status_code, str(error.detail))
+    detail = str(error.detail)
+    if detail == "Not Found":
+        detail = "The address is mistyped, or what it showed is gone."
+    page = error_page(request, error.status_code, detail)
     page.headers.update(error.headers or {})
+    return page
+
+
+async def _fault(request: Request, _: Exception) -> Response:
+    """A bug: traffic and decisions go on without this answer, and whoever asked is told so."""
+    detail = (
+        "This could not be answered. Traffic and decisions are not touched by it; the log of molt "
+        "serve says what happened."
+    )
+    if not is_page(request):
+        return JSONResponse({"detail": detail}, 500)
+    page = error_page(request, 500, detail)
+    page.headers.update(ALWAYS | {"content-security-policy": POLICY, "cache-control": "no-store"})
     return page
 
 

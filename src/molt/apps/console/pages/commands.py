@@ -44,6 +44,7 @@ async def carry_out(
 
 def refused(request: Request, caller: Caller, why: str, back: str) -> Response:
     """The refusal, as a part of the page where it was asked for, else as a page."""
+    request.state.refused = why
     template = "_refused.html" if request.headers.get("hx-request") else "refused.html"
     return render(request, template, caller, status=409, page="rollout", why=why, back=back)
 

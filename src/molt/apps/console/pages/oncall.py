@@ -44,7 +44,7 @@ async def acknowledge(
 async def runbook_page(request: Request, caller: Viewer) -> Response:
     """The on-call runbook."""
     html = Markup(_markdown.render(runbook_text(request.app.state)))  # noqa: S704 - not users' text
-    return render(request, "runbook.html", caller, page="runbook", html=html)
+    return render(request, "runbook.html", caller, page="alerts", html=html)
 
 
 @router.get("/checklist")

@@ -11,6 +11,7 @@ const pauseButton = document.getElementById("pause");
 const ring = [];
 let held = ring; // what is drawn from: while paused, what there was when the reader paused
 let paused = false, changed = true;
+let opened = false;
 let heardAt = null; // when requests were last heard of
 const seen = []; // [time, offered, rows] of the last seconds
 
@@ -158,7 +159,8 @@ function count() {
   const silent = heardAt == null ? 0 : (now - heardAt) / 1000;
   // Nothing at all for a while is said as such: it is not the same as a rate of zero.
   if (silent >= STALE_SECONDS) rate.textContent = `No data for ${Math.round(silent)} s`;
-  else if (heardAt != null) rate.textContent = `${offered.toFixed(offered < 10 ? 1 : 0)} requests/s${paused ? " · paused, still counting" : ""}`;
+  else if (heardAt == null) rate.textContent = opened ? "Connected; no request yet" : "Waiting for the stream…";
+  else rate.textContent = `${offered.toFixed(offered < 10 ? 1 : 0)} requests/s${paused ? " · paused, still counting" : ""}`;
   const partial = shown < offered * 0.98 && offered > 0;
   sampled.hidden = !partial;
   if (partial) sampled.textContent = `Sampled: ${shown.toFixed(0)} of ${offered.toFixed(0)} requests/s are shown, errors and the candidate's answers first. Figures and decisions count every one; the audit log holds every one.`;
@@ -178,6 +180,6 @@ on("requests", (data) => {
 on("calls", (data) => data.rows.forEach((c) => keep(callRow(c))));
 on("event", (e) => keep(factRow(e)));
 source.addEventListener("error", () => connection.lost());
-source.addEventListener("open", () => connection.heard());
+source.addEventListener("open", () => { opened = true; connection.heard(); count(); });
 setInterval(draw, DRAW_MS);
 setInterval(count, 1000);
