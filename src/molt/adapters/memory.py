@@ -157,7 +157,8 @@ class _Evidence:
     _now: Callable[[], datetime]
     _runs: dict[str, tuple[bool, list[tuple[str, str]], datetime]]
 
-    def __init__(self) -> None:
+    def __init__(self, *, measurements: bool = True) -> None:
+        self._keeps_measurements = measurements
         self._batches: dict[str, dict[int, datetime]] = {}
         self._slots: dict[SlotKey, Slot] = {}
         self._spans: dict[SlotKey, int] = {}
@@ -194,6 +195,8 @@ class _Evidence:
         return list(new.values())
 
     def _add_slot(self, slot: Slot, span: int = 0) -> None:
+        if not self._keeps_measurements:
+            return
         known = self._slots.get(slot.key)
         if known is None:
             self._slots[slot.key] = _copy(slot)
@@ -203,6 +206,8 @@ class _Evidence:
             self._spans[slot.key] = span
 
     def _add_sums(self, sums: BucketSums) -> None:
+        if not self._keeps_measurements:
+            return
         columns = self._sums.setdefault(sums.key, {})
         for name, amounts in sums.columns.items():
             add_amounts(columns.setdefault(name, no_sums()), amounts)
@@ -392,9 +397,10 @@ class MemoryStore(_Events, _Evidence, _Pairs):
     """Events, evidence, flags, heads, runs, pairs and settings; `tokens` and `sessions` beside
     them."""
 
-    def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, now: Callable[[], datetime] = utc_now, *, measurements: bool = True) -> None:
+        """Without `measurements`, slots and bucket sums are not kept: for who never loads them."""
         _Events.__init__(self)
-        _Evidence.__init__(self)
+        _Evidence.__init__(self, measurements=measurements)
         _Pairs.__init__(self)
         self._now = now
         self._flags: Flags | None = None

@@ -117,17 +117,18 @@ class Book(Derived):
 
     def add_slot(self, slot: Slot) -> None:
         """Add one slot; slots of one key may come in any number of parts."""
-        key = (slot.key.epoch, slot.key.arm, slot.key.mode)
-        number = slot.key.start // self.slot_seconds
+        at, start = slot.key, slot.key.start
+        key = (at.epoch, at.arm, at.mode)
+        number = start // self.slot_seconds
         track = self._tracks.get(key)
         if track is None:
             track = self._tracks[key] = Track(number)
         track.add(number, slot)
         self._totals[key].add(slot)
-        if slot.key.arm == "candidate" and (slot.cost or slot.priced):
-            self._paid.add(slot.key.start // 60, slot.cost, slot.priced)
-        if self.newest is None or slot.key.start > self.newest:
-            self.newest = slot.key.start
+        if at.arm == "candidate" and (slot.cost or slot.priced):
+            self._paid.add(start // 60, slot.cost, slot.priced)
+        if self.newest is None or start > self.newest:
+            self.newest = start
 
     def add_sums(self, sums: BucketSums) -> None:
         """Add bucket sums, pooled over agents, also kept by tier and by agent."""

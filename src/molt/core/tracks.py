@@ -58,12 +58,15 @@ class Track:
     def add(self, number: int, slot: Slot) -> None:
         """Add one slot, or a part of one, of any agent."""
         i = number - self.first
-        if not 0 <= i < len(self):
+        if not 0 <= i < len(self._errors.buckets):
             self._make_room(i)
             i = number - self.first
-        self.requests[i] += slot.requests
+        if slot.requests:
+            self.requests[i] += slot.requests
         if _happened(slot.errors):
             self._errors.add(i, slot.errors)
+        if not slot.over:
+            return
         for name, tally in slot.over.items():
             if not _happened(tally):
                 continue

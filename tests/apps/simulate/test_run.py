@@ -7,8 +7,9 @@ import msgspec
 import pytest
 from tests.apps.simulate.worlds import plan, scenario
 
+from molt.adapters.memory import MemoryStore
 from molt.apps.simulate.course import Course
-from molt.apps.simulate.run import run
+from molt.apps.simulate.run import ROLLOUT, Simulation, run
 from molt.apps.simulate.stream import Interval
 from molt.core.events import AlarmRaised, Approved, Halved, RolledBack, StepEntered
 
@@ -34,6 +35,18 @@ def test_two_runs_with_one_seed_are_byte_equal() -> None:
 
 def test_another_seed_is_another_world() -> None:
     assert json_of(play(1)) != json_of(play(2))
+
+
+async def test_what_the_store_holds_does_not_grow_with_the_days_unless_one_is_given() -> None:
+    store = MemoryStore()
+    kept = await Simulation(scenario(days=0.1), plan(), 1, store=store).run()
+    own = Simulation(scenario(days=0.1), plan(), 1)
+    course = await own.run()
+    assert await own.store.slots(ROLLOUT) == []
+    assert await own.store.sums(ROLLOUT) == []
+    assert json_of(course) == json_of(kept)
+    assert await store.slots(ROLLOUT)
+    assert await store.sums(ROLLOUT)
 
 
 def test_a_harmful_candidate_is_rolled_back_and_its_cost_is_counted() -> None:

@@ -81,13 +81,16 @@ class Feed:
     def _coarse(self, span: Span, regime: Regime, first: int, end: int) -> Iterator[Slot]:
         arm = span.control
         together = CONTROL_SLOTS if arm.requests.sum() > 20 * len(arm.requests) else 1
-        for low in range(first, end, together):
-            high = min(end, low + together)
-            requests = int(arm.requests[low:high].sum())
-            if requests:
-                start = (span.first + high - 1) * span.seconds
+        lows = range(first, end, together)
+        requests, errors = (
+            np.add.reduceat(counts[:end], lows).tolist() if lows else []
+            for counts in (arm.requests, arm.errors)
+        )
+        for low, asked, failed in zip(lows, requests, errors, strict=True):
+            if asked:
+                start = (span.first + min(end, low + together) - 1) * span.seconds
                 key = SlotKey(self.rollout, regime.epoch, self.agent, CONTROL, LIVE, start)
-                yield Slot(key, requests, Tally(int(arm.errors[low:high].sum())))
+                yield Slot(key, asked, Tally(failed) if failed else _NONE)
 
     def violations(
         self, span: Span, regime: Regime, at: Sequence[int]

@@ -108,7 +108,8 @@ class Simulation:
     ) -> None:
         self.scenario, self.playbook, self.seed, self.name = scenario, playbook, seed, name
         self.clock = VirtualClock(START)
-        self.store = store or MemoryStore(self.clock.now)
+        # What the desk holds is all that is looked at; a copy of weeks of slots would be gigabytes.
+        self.store = store or MemoryStore(self.clock.now, measurements=False)
         self.world = World(scenario, playbook, seed, data, START.timestamp())
         self.listener: Listener | None = None
         self.sample_every: timedelta | None = None

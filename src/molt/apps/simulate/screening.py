@@ -88,13 +88,18 @@ class Watch:
         literal = trigger.rule == "literal"
         least = 1 if literal else sustained.MIN_EVENTS
         mask = np.zeros(last, np.bool_)
+        if events[-1] < least:
+            return mask
         # The window's last slot has just begun and is empty, so one slot less is looked at; the
         # whole length is asked, too, for rules that look once the slot is over.
         for doubling in range(1 if literal else sustained.DOUBLINGS):
             size = self._slots(trigger.for_) << doubling
             for length in {size, max(1, size - 1)}:
-                n, x = (_windowed(v, length, last) for v in (requests, events))
-                mask |= (x >= least) & (x > limit * n)
+                x = _windowed(events, length, last)
+                enough = np.flatnonzero(x >= least)
+                if len(enough):
+                    n = _windowed(requests, length, last)[enough]
+                    mask[enough[x[enough] > limit * n]] = True
         return mask
 
 
