@@ -18,24 +18,43 @@ PACKAGE_SECONDS = 300
 
 
 def find() -> str | None:
-    """The path of a Chromium; None where there is none."""
+    """The path of a Chromium that starts; None where there is none."""
+    own = playwrights_own()
+    there = [own] if Path(own).exists() else []
+    there += [path for name in NAMES if (path := shutil.which(name))]
+    return next((path for path in there if not fault(path)), None)
+
+
+def playwrights_own() -> str:
+    """Where Playwright would keep its own Chromium."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-    if Path(own).exists():
-        return own
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+        return playwright.chromium.executable_path
+
+
+def fault(path: str) -> str:
+    """Why a browser does not start, such as a library that is missing; empty where it does."""
+    try:
+        asked = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if asked.returncode == 0 else _first(asked.stderr, asked.returncode)
 
 
 def get() -> bool:
-    """Install one, by the first way that works."""
+    """Install one that starts, by the first way that works."""
     say("Getting a browser for the console's tests ...")
     own = [sys.executable, "-m", "playwright", "install", "chromium"]
     if _works("Playwright's own, downloaded", own, DOWNLOAD_SECONDS):
-        return True
+        wrong = fault(playwrights_own())
+        if not wrong:
+            return True
+        say(f"  downloaded, but it does not start on this system: {wrong}"[:300])
     if shutil.which("apt-get") is None:
-        say("  the system's package: no apt-get here")
+        say("  the system's package: there is no apt-get here; install your system's chromium")
         return False
     if os.geteuid() != 0:
         say("  the system's package: only root may install it (sudo apt-get install chromium)")
@@ -79,10 +98,15 @@ def _works(what: str, command: Sequence[str], seconds: int) -> bool:
         say(f"  failed: nothing within {seconds} s")
         return False
     if process.returncode:
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        wrong = [line for line in lines if line.lower().startswith(("error", "e:"))] or lines
-        say(f"  failed: {wrong[0] if wrong else f'exit code {process.returncode}'}"[:300])
+        say(f"  failed: {_first(said, process.returncode)}"[:300])
     return process.returncode == 0
+
+
+def _first(said: str, code: int) -> str:
+    """The line that says what went wrong, out of all that was said."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    wrong = [line for line in lines if line.lower().startswith(("error", "e:"))] or lines
+    return wrong[0] if wrong else f"exit code {code}"
 
 
 def main() -> int:
@@ -92,9 +116,10 @@ def main() -> int:
         found = find() if get() else None
         if found is None:
             print(
-                "No browser: neither could be had (see above). The console's browser tests are "
-                "skipped. With one of these they run: .venv/bin/playwright install chromium; "
-                "apt-get install chromium",
+                "No browser: neither Playwright's own nor the system's package could be had; what "
+                "stood in the way is said above. The console's browser tests are skipped, all "
+                "others run. To have them: `.venv/bin/playwright install --with-deps chromium` or "
+                "`apt-get install chromium`, as root, then `make test` again.",
                 file=sys.stderr,
             )
             return 1

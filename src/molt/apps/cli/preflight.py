@@ -40,12 +40,12 @@ def preflight(
     if as_json:
         print_json(found)
     else:
-        _show(printable(found))
+        _show(printable(found), playbook)
     if not found["passed"]:
         raise typer.Exit(NOT_HELD)
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any], asked: str | None) -> None:
     rows = [("ok" if i["passed"] else "NO", i["name"], i["proof"]) for i in found["items"]]
     print_table(("", "item", "what was seen"), rows)
     open_items = [i["name"] for i in found["items"] if not i["passed"]]
@@ -53,4 +53,4 @@ def _show(found: dict[str, Any]) -> None:
         waive = " ".join(f"--waive {name}" for name in open_items)
         typer.echo(f"not passed; mend it, or: molt start {waive} --reason TEXT")
     else:
-        typer.echo(f"passed: molt start {found['playbook']}")
+        typer.echo("passed: " + " ".join(["molt start", *([asked] if asked else [])]))

@@ -17,6 +17,7 @@ from molt.apps.simulate.course import Course
 from molt.apps.simulate.parallel import Done, run_seeds
 from molt.apps.simulate.processes import Process, processes_of
 from molt.apps.simulate.scenario import Effect, Scenario
+from molt.control.retro_text import span
 from molt.core.events import StepEntered
 from molt.core.gate_times import hours_to_pass
 from molt.core.playbook import NoDegradationGate, PhasePlan, Playbook, Step
@@ -173,12 +174,12 @@ def _advice(playbook: Playbook, scenario: Scenario, steps: Sequence[StepPlan]) -
         title = playbook.metrics[name].title or name
         if harm > step.margin:
             times = (harm / step.margin) ** 2
-            hold = step.planned_hours / 24 * times
+            planned = timedelta(hours=step.planned_hours)
             better = _better_share(steps, step, name)
             said.append(
                 f"{where} you will see about {step.users_a_day:.0f} users a day: in "
-                f"{step.planned_hours / 24:g} days this step can rule out a harm of {harm:.0%} in "
-                f"{title}, its gate asks for {step.margin:.0%}. Hold it for about {hold:.1f} days"
+                f"{span(planned)} this step can rule out a harm of {harm:.0%} in "
+                f"{title}, its gate asks for {step.margin:.0%}. Hold it for about {span(times * planned)}"
                 + (f", or begin at {better:g}%." if better else ", or allow a wider margin.")
             )
     slow = [
@@ -213,7 +214,7 @@ def _live_hours(course: Course) -> float:
 
 def _quantile(values: Sequence[float], q: float) -> float | None:
     found = sorted(values)[min(len(values) - 1, math.ceil(q * len(values)) - 1)] if values else None
-    return None if found is None or math.isinf(found) else round(found, 2)
+    return None if found is None or math.isinf(found) else round(found, 5)
 
 
 def _spread_of(values: Sequence[float]) -> list[float | None]:

@@ -1,6 +1,7 @@
 """`molt plan`: what a plan will take, prove and cost with one's own traffic."""
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from molt.apps.cli.options import Json
 from molt.apps.cli.show import print_json, print_table
+from molt.control.retro_text import span, usd
 
 if TYPE_CHECKING:
     from molt.core.prediction import Prediction
@@ -107,14 +109,12 @@ def _show(p: "Prediction", money: str) -> None:
         f"\nhealthy agent: reaches the end in {p.promoted:.0%} of runs, sent back in "
         f"{p.sent_back:.0%} ({low:.0%}-{high:.0%})"
     )
-    typer.echo(f"  duration: {_range(p.duration_days, 'days')}; cost: {_range(p.spent, 'USD')}")
+    typer.echo(f"  duration: {_times(p.duration_days, 24)}; cost: {_range(p.spent, usd)}")
+    after = f", {_times(p.bad_hours)} after it went live" if p.bad_stopped else ""
+    typer.echo(f"bad agent (-20% orders): stopped in {p.bad_stopped:.0%} of runs{after}")
     typer.echo(
-        f"bad agent (-20% orders): stopped in {p.bad_stopped:.0%} of runs, "
-        f"{_range(p.bad_hours, 'hours')} after it went live"
-    )
-    typer.echo(
-        f"  until then: {_range(p.bad_failed_orders, 'failed orders')}; "
-        f"cost {_range(p.bad_spent, 'USD')}"
+        f"  {'until then' if p.bad_stopped else 'to the end'}: failed orders "
+        f"{_range(p.bad_failed_orders, '{:,.1f}'.format)}; cost {_range(p.bad_spent, usd)}"
     )
     typer.echo("\nadvice")
     for line in p.advice:
@@ -130,22 +130,28 @@ def _row(step: Any) -> tuple[object, ...]:
     )
     return (
         f"{step.phase} {step.share:g}%",
-        f"{step.planned_hours / 24:g} d",
+        _time(step.planned_hours),
         f"{step.users:,.0f}",
         f"{step.users_a_day:,.0f}",
         f"{step.requests:,.0f}",
         "-" if step.margin is None else f"{step.margin:.1%}",
         "-" if harm is None else f"{harm:.1%}",
-        "-" if slow is None else f"{slow.gate} {_hours(slow.median)}, 90% {_hours(slow.ninety)}",
+        "-" if slow is None else f"{slow.gate} {_time(slow.median)}, 90% {_time(slow.ninety)}",
     )
 
 
-def _hours(hours: float | None) -> str:
-    return "never" if hours is None else f"{hours:.1f} h"
+def _time(hours: float | None) -> str:
+    return "never" if hours is None else span(timedelta(hours=hours))
 
 
-def _range(three: list[Any], unit: str) -> str:
+def _times(three: list[float | None], hours: float = 1) -> str:
+    """A length of time with its range, given in units of so many hours."""
+    return _range(three, lambda value: span(timedelta(hours=hours * value)))
+
+
+def _range(three: list[float | None], form: Callable[[float], str]) -> str:
+    """The median, and 10% to 90%."""
     if not three or three[1] is None:
-        return f"unknown {unit}"
-    low, middle, high = ("?" if v is None else f"{v:,.1f}" for v in three)
-    return f"{middle} {unit} ({low} to {high})"
+        return "unknown"
+    low, middle, high = ("?" if v is None else form(v) for v in three)
+    return f"{middle} ({low} to {high})"
