@@ -216,6 +216,27 @@ def test_the_order_in_which_evidence_comes_in_never_matters(rng: random.Random, 
 
 
 @given(st.randoms(use_true_random=False))
+def test_a_book_without_some_slots_counts_as_if_they_had_never_come(rng: random.Random):
+    early, late = ([_random_slot(rng) for _ in range(20)] for _ in range(2))
+    whole, half = Book(), Book()
+    for one in early:
+        whole.add_slot(one)
+        half.add_slot(one)
+    for one in late:
+        whole.add_slot(one)
+    places = [(s.key.epoch, s.key.arm, s.key.mode) for s in (*early, *late)]
+
+    before = [whole.counts([epoch], arm, mode) for epoch, arm, mode in places]
+    left = whole.without(late)
+    for epoch, arm, mode in places:
+        found, wanted = (b.counts([epoch], arm, mode) for b in (left, half))
+        assert found._replace(cost=0) == wanted._replace(cost=0)
+        assert found.cost == pytest.approx(wanted.cost)
+        assert left.unavailable([epoch], arm) == half.unavailable([epoch], arm)
+    assert before == [whole.counts([epoch], arm, mode) for epoch, arm, mode in places]
+
+
+@given(st.randoms(use_true_random=False))
 def test_a_slot_in_parts_reads_like_the_whole(rng: random.Random):
     whole = [_random_slot(rng) for _ in range(12)]
     first, second = Book(), Book()

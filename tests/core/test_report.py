@@ -2,12 +2,13 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from molt.core import gates
 from molt.core.evidence import LIVE
 from molt.core.findings import MetricReport, Report
-from molt.core.phrases import percent
+from molt.core.phrases import percent, sentence
 from molt.core.report import report
 
 from .gate_world import GATES, HEALTHY, METRICS, day, ruled, world
@@ -57,6 +58,12 @@ def test_without_traffic_it_says_that_too_little_was_seen():
     assert found.headline == "No user has met both arms for long enough to compare them yet."
     assert {row.effect for row in found.metrics} == {None}
     assert all("too little has been seen" in row.sentence for row in found.metrics)
+
+
+def test_a_gate_that_passed_on_little_is_told_by_its_own_words():
+    row = of(day(world(*COMPARED)), "order_completion")
+    few = msgspec.structs.replace(row, effect=None, verdict="pass", reason="0.75 against 0.74")
+    assert sentence(few).startswith("0.75 against 0.74. Too little has been seen of both arms for")
 
 
 def test_counted_events_are_compared_by_the_ratio_of_their_rates():

@@ -19,7 +19,7 @@ STYLE: Final = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem; max-width: 72rem; background: var(--back); color: var(--text); font: 1rem/1.55 system-ui, sans-serif; }
 h1 { font-size: 1.75rem; line-height: 1.2; } h2 { margin-top: 2.25rem; font-size: 1.25rem; border-bottom: 2px solid var(--main); padding-bottom: .25rem; }
-.table { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
+.table { overflow-x: auto; } .table + .table { margin-top: 1.25rem; } table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .45rem .6rem; border-bottom: 1px solid var(--line); }
 th { background: var(--soft); } td:first-child { white-space: nowrap; } code { background: var(--soft); padding: .1em .3em; border-radius: .25em; overflow-wrap: anywhere; }
 .amount { white-space: nowrap; } .bar { display: inline-block; width: 5rem; height: .6rem; vertical-align: baseline; } .track { display: block; width: 100%; height: 1.5rem; }

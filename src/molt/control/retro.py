@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from molt.control.desk import Desk
-from molt.control.retro_course import course, ended, foreseen, legs
+from molt.control.retro_course import course, ended, foreseen, legs, named
 from molt.control.retro_text import Row, bar, moment, section, span, table, usd
 from molt.core import tasks
 from molt.core.assignment import CANDIDATE
@@ -33,7 +33,7 @@ from molt.core.nearness import nearness
 from molt.core.playbook import Step
 from molt.core.prediction import Prediction
 from molt.core.report import report
-from molt.core.rollout import WATCHED, Incident, Phase
+from molt.core.rollout import ACTIVE, WATCHED, Incident, Phase
 
 COURSE: Final = "Planned and real course"
 """The heading under which a page draws the course."""
@@ -72,6 +72,8 @@ def _head(desk: Desk, now: datetime) -> list[str]:
     top = max((stay.share for stay in rollout.stays), default=0.0)
     phase = str(rollout.phase).replace("_", " ")
     outcome = f"complete after {length}" if done else f"{phase}, {length} after its start"
+    if rollout.phase in ACTIVE:
+        outcome = f"not at its end yet: {phase} at {rollout.share:g}%, {length} after its start"
     planned = sum((step.pace for _, step in playbook.ladder()), timedelta())
     counts = desk.book.counts(range(rollout.epoch + 1), CANDIDATE, LIVE)
     rate = f"{counts.errors / counts.requests:.2%}" if counts.requests else "none seen"
@@ -143,24 +145,11 @@ NEAR: Final = (
 
 
 def _near(ruling: Ruling, desk: Desk, step: Step | None) -> Row:
-    near, name = nearness(ruling, desk.playbook, step), _named(ruling.name, desk)
+    near, name = nearness(ruling, desk.playbook, step), named(ruling.name, desk)
     if near is None:
         return (name, ruling.verdict, ruling.reason, "", "", "")
     most = "" if near.at_most is None else f"{near.at_most:.0%}"
     return (name, ruling.verdict, near.measured, near.limit, bar(near.used), most)
-
-
-COMPARED: Final = {"no_degradation": "not worse", "stable": "stable", "unchanged": "unchanged"}
-
-
-def _named(name: str, desk: Desk) -> str:
-    """A ruling's name as people say it: `Order completion rate: not worse`."""
-    kind, _, metric = name.partition(":")
-    words = COMPARED.get(kind, kind.replace("_", " "))
-    if not metric:
-        return words
-    plan = desk.playbook.metrics.get(metric)
-    return f"{(plan and plan.title) or metric.replace('_', ' ')}: {words}"
 
 
 def _incidents(desk: Desk) -> list[str]:
@@ -267,9 +256,18 @@ def _adjustments(desk: Desk) -> list[str]:
     return table(("when", "who", "what", "detail"), rows, "None was recorded.")
 
 
+FIRST_STEP: Final = 1
+"""The place in the log of the step that a start enters by itself."""
+
+
 def _decisions(desk: Desk) -> list[str]:
-    kinds = (Approved, Paused, Resumed, RolledBack, StepEntered, Completed)
-    words = {"StepEntered": "went on", "Completed": "went to the end", "RolledBack": "rolled back"}
+    kinds = (RolloutStarted, Approved, Paused, Resumed, RolledBack, StepEntered, Completed)
+    words = {
+        "RolloutStarted": "started it",
+        "StepEntered": "went on",
+        "Completed": "went to the end",
+        "RolledBack": "rolled back",
+    }
     rows: list[Row] = [
         (
             moment(event.at),
@@ -277,8 +275,8 @@ def _decisions(desk: Desk) -> list[str]:
             words.get(type(event).__name__, type(event).__name__.lower()),
             event.reason + _alone(event),
         )
-        for event in desk.events()
-        if isinstance(event, kinds) and event.by != "molt"
+        for number, event in enumerate(desk.events())
+        if isinstance(event, kinds) and event.by != "molt" and number != FIRST_STEP
     ]
     return table(("when", "who", "what", "why"), rows, "Molt decided everything by itself.")
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from molt.control.desk import Desk
 from molt.control.retro_text import Row, moment, signed, span, table, usd
@@ -227,12 +227,26 @@ def _step_row(desk: Desk, leg: Leg, step: StepPlan | None) -> Row:
     if slow is None:
         return (leg.name, f"{step.requests:,.0f}", seen, "", "")
     took = hours_to_pass(desk.events(), leg.phase.name, leg.step.share).get(slow.gate, math.inf)
-    real = span(timedelta(hours=took)) if math.isfinite(took) else "did not pass"
-    slowest = (
-        f"{slow.gate}: {_hours(slow.median)}, in 9 of 10 runs {_hours(slow.ninety, 'within ')}"
-    )
+    there = desk.rollout.phase in ACTIVE and desk.rollout.epoch in leg.epochs
+    real = "not yet" if there else "did not pass"
+    if math.isfinite(took):
+        real = span(timedelta(hours=took))
+    slowest = f"{named(slow.gate, desk)}: {_hours(slow.median)}, in 9 of 10 runs {_hours(slow.ninety, 'within ')}"
     return (leg.name, f"{step.requests:,.0f}", seen, slowest, real if leg.spans else "")
 
 
 def _hours(hours: float | None, within: str = "") -> str:
     return "not at all" if hours is None else within + span(timedelta(hours=hours))
+
+
+COMPARED: Final = {"no_degradation": "not worse", "stable": "stable", "unchanged": "unchanged"}
+
+
+def named(name: str, desk: Desk) -> str:
+    """A ruling's name as people say it: `Order completion rate: not worse`."""
+    kind, _, metric = name.partition(":")
+    words = COMPARED.get(kind, kind.replace("_", " "))
+    if not metric:
+        return words
+    plan = desk.playbook.metrics.get(metric)
+    return f"{(plan and plan.title) or metric.replace('_', ' ')}: {words}"

@@ -7,6 +7,7 @@ with epochs and with the time that triggers look back, never with requests or us
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -85,6 +86,17 @@ class _Totals:
             add_counts(self.latency, slot.latency)
         if slot.statuses:
             add_counts(self.statuses, slot.statuses)
+
+    def less(self, slots: Iterable[Slot]) -> "_Totals":
+        """The same without those slots."""
+        left, gone = _Totals(), _Totals()
+        for slot in slots:
+            gone.add(slot)
+        for name in ("requests", "errors", "priced", "violations", "cost"):
+            setattr(left, name, getattr(self, name) - getattr(gone, name))
+        left.statuses = {k: n - gone.statuses.get(k, 0) for k, n in self.statuses.items()}
+        left.latency = {k: n - gone.latency.get(k, 0) for k, n in self.latency.items()}
+        return left
 
 
 _NOTHING = _Totals()
@@ -189,6 +201,17 @@ class Book(Derived):
             cost=sum((t.cost for t in found), 0.0),
             violations=sum(t.violations for t in found),
         )
+
+    def without(self, slots: Sequence[Slot]) -> "Book":
+        """This book, its totals without those slots; all else stays as it is and is shared."""
+        left = copy(self)
+        left._totals = defaultdict(_Totals, self._totals)
+        of = defaultdict[tuple[int, Arm, Mode], list[Slot]](list)
+        for slot in slots:
+            of[slot.key.epoch, slot.key.arm, slot.key.mode].append(slot)
+        for key, gone in of.items():
+            left._totals[key] = self._totals.get(key, _NOTHING).less(gone)
+        return left
 
     def unavailable(self, epochs: Iterable[int], arm: Arm) -> float:
         """The share of requests with a 5xx or no answer at all; 0 without requests."""

@@ -36,6 +36,8 @@ def span(hours: float) -> str:
 def sentence(row: MetricReport) -> str:
     """What is known of one metric of a report, what it means, and what is missing."""
     effect = row.effect
+    if effect is None and row.verdict in ("pass", "fail"):
+        return f"{row.reason}. Too little has been seen of both arms for an interval."
     if effect is None:
         return f"{row.title}: too little has been seen of both arms yet to say anything."
     parts = [

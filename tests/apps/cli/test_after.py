@@ -133,7 +133,7 @@ def test_a_prediction_is_held_against_what_happened(molt: Molt, server: Server, 
     assert "| the end was reached | in 100% of runs | yes |" in text
     assert "| 2 d 0 h (1 d 12 h to 2 d 12 h) |" in text.replace("36 h 0 min", "1 d 12 h")
     assert "below what was foreseen" in text
-    assert "no_violation: 3 h 0 min, in 9 of 10 runs not at all" in text
+    assert "no violation: 3 h 0 min, in 9 of 10 runs not at all" in text
     assert "another plan" not in text
     assert "No prediction was given" in molt("retro").out
 

@@ -1,6 +1,8 @@
 """After the rollout: the retrospective, and the tasks with their owners and signatures."""
 
-from datetime import date
+import math
+from copy import copy
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -12,8 +14,9 @@ from molt.apps.api.auth import Operator, Viewer
 from molt.apps.api.models import Body
 from molt.apps.api.rollouts import controller_of
 from molt.apps.retro import as_html
+from molt.control.desk import Desk
 from molt.control.retro import retrospective
-from molt.control.retro_course import legs
+from molt.control.retro_course import ended, legs
 from molt.core import tasks
 from molt.core.events import AnyEvent
 from molt.core.prediction import Prediction
@@ -92,7 +95,7 @@ Format = Annotated[
 @router.get("/rollouts/{rollout}/retro", response_class=PlainTextResponse)
 async def retro(rollout: str, request: Request, _: Viewer, form: Format = "markdown") -> Response:
     """The retrospective, written from the log."""
-    return _written(request, rollout, form, None)
+    return await _written(request, rollout, form, None)
 
 
 @router.post("/rollouts/{rollout}/retro", response_class=PlainTextResponse)
@@ -100,14 +103,29 @@ async def retro_compared(
     rollout: str, body: Compared, request: Request, _: Viewer, form: Format = "markdown"
 ) -> Response:
     """The retrospective, with what `molt plan` had foreseen beside what happened; keeps nothing."""
-    return _written(request, rollout, form, predictions.of(body.plan))
+    return await _written(request, rollout, form, predictions.of(body.plan))
 
 
-def _written(request: Request, rollout: str, form: str, prediction: Prediction | None) -> Response:
+async def _written(
+    request: Request, rollout: str, form: str, prediction: Prediction | None
+) -> Response:
     controller = controller_of(request)
-    desk, now = controller.desk(rollout), controller.clock.now()
+    now = controller.clock.now()
+    desk = await _at_its_end(request, controller.desk(rollout), now)
     text = retrospective(desk, now, prediction)
     if form == "html":
         opened = [incident.opened_at for incident in desk.rollout.incidents]
         return HTMLResponse(as_html(text, legs(desk, now), opened))
     return PlainTextResponse(text, media_type="text/markdown")
+
+
+async def _at_its_end(request: Request, desk: Desk, now: datetime) -> Desk:
+    """The desk without what was served after the rollout had ended, which is nobody's course."""
+    end = ended(desk, now)
+    if end == now:
+        return desk
+    then = copy(desk)
+    then.book = desk.book.without(
+        await request.app.state.store.slots(desk.id, math.ceil(end.timestamp()))
+    )
+    return then

@@ -1,6 +1,6 @@
 """`molt plan`: what a plan will take, prove and cost with one's own traffic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -144,12 +144,12 @@ def _time(hours: float | None) -> str:
     return "never" if hours is None else span(timedelta(hours=hours))
 
 
-def _times(three: list[float | None], hours: float = 1) -> str:
+def _times(three: Sequence[float | None], hours: float = 1) -> str:
     """A length of time with its range, given in units of so many hours."""
     return _range(three, lambda value: span(timedelta(hours=hours * value)))
 
 
-def _range(three: list[float | None], form: Callable[[float], str]) -> str:
+def _range(three: Sequence[float | None], form: Callable[[float], str]) -> str:
     """The median, and 10% to 90%."""
     if not three or three[1] is None:
         return "unknown"
