@@ -80,8 +80,8 @@ class EvidenceStore(Protocol):
         """Which of these subject hashes have been seen."""
         ...
 
-    async def slots(self, rollout: str, since: int = 0) -> Sequence[Slot]:
-        """Slots of one rollout that start at `since` (unix seconds) or later, in order of start."""
+    async def slots(self, rollout: str, since: int = 0, until: int | None = None) -> Sequence[Slot]:
+        """Slots of one rollout with `since <= start < until` (unix seconds), in order of start."""
         ...
 
     async def sums(self, rollout: str) -> Sequence[BucketSums]:

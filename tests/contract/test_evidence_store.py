@@ -139,6 +139,7 @@ async def test_slots_come_in_order_of_start_from_an_instant_on(store):
 
     assert [s.key.start for s in await store.slots("r1")] == sorted(starts)
     assert [s.key.start for s in await store.slots("r1", START + 20)] == [START + 20, START + 30]
+    assert [s.key.start for s in await store.slots("r1", START, START + 20)] == [START, START + 10]
     assert list(await store.slots("unknown")) == []
 
 

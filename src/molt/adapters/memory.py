@@ -1,5 +1,6 @@
 """The store in memory, for the simulator and for tests. It passes what the store on SQL passes."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -234,9 +235,10 @@ class _Evidence:
         """Which of these subject hashes have been seen."""
         return {s for s in subjects if (rollout, s) in self._seen}
 
-    async def slots(self, rollout: str, since: int = 0) -> Sequence[Slot]:
-        """Slots of one rollout that start at `since` (unix seconds) or later, in order of start."""
-        keys = [k for k in self._slots if k.rollout == rollout and k.start >= since]
+    async def slots(self, rollout: str, since: int = 0, until: int | None = None) -> Sequence[Slot]:
+        """Slots of one rollout with `since <= start < until` (unix seconds), in order of start."""
+        last = math.inf if until is None else until
+        keys = [k for k in self._slots if k.rollout == rollout and since <= k.start < last]
         keys.sort(key=lambda k: (k.start, k.epoch, k.agent, k.arm, k.mode))
         return [_copy(self._slots[key]) for key in keys]
 

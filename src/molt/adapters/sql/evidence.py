@@ -101,10 +101,15 @@ class Evidence:
             return await _known(connection, q.KNOWN_SUBJECTS, rollout, "subjects", subjects)
 
     @settled
-    async def slots(self, rollout: str, since: int = 0) -> Sequence[Slot]:
-        """Slots of one rollout that start at `since` (unix seconds) or later, in order of start."""
+    async def slots(self, rollout: str, since: int = 0, until: int | None = None) -> Sequence[Slot]:
+        """Slots of one rollout with `since <= start < until` (unix seconds), in order of start."""
         async with self._db.read() as connection:
-            rows = await connection.scalars(q.SLOTS, {"rollout": rollout, "since": since})
+            bounds = {
+                "rollout": rollout,
+                "since": since,
+                "until": q.FOR_EVER if until is None else until,
+            }
+            rows = await connection.scalars(q.SLOTS, bounds)
             return Lazily(rows.all(), decode_slot)
 
     @settled

@@ -95,9 +95,14 @@ _UNSEEN_BATCH: Final = select(
 
 # --- slots
 
+FOR_EVER: Final = 2**62
 SLOTS: Final = (
     select(s.slots.c.body)
-    .where(s.slots.c.rollout == bindparam("rollout"), s.slots.c.start >= bindparam("since"))
+    .where(
+        s.slots.c.rollout == bindparam("rollout"),
+        s.slots.c.start >= bindparam("since"),
+        s.slots.c.start < bindparam("until"),
+    )
     .order_by(
         s.slots.c.start, s.slots.c.epoch, s.slots.c.agent, s.slots.c.arm, s.slots.c.mode
     )

@@ -16,6 +16,7 @@ from molt.apps.console.headers import ALWAYS, POLICY, SecurityHeaders
 from molt.apps.console.pages import ROUTERS
 from molt.apps.console.render import render
 from molt.apps.console.what_if import Questions
+from molt.control.condensed import Condensed
 from molt.core.errors import MoltError
 
 TITLES = {
@@ -32,6 +33,7 @@ TITLES = {
 def add_console(app: FastAPI) -> None:
     """Serve the console at `/console`; `/` leads there."""
     replays = Replays(app.state.audit_dir.parent)
+    app.state.condensed = Condensed(app.state.store)
     app.state.replays, app.state.questions = replays, Questions(replays)
     app.include_router(assets.router)
     for router in ROUTERS:

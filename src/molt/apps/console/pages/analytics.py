@@ -1,5 +1,6 @@
 """What happened over a time range: by agent, arm, step, tool and model; each chart as CSV too."""
 
+import asyncio
 import csv
 import io
 import math
@@ -19,6 +20,7 @@ from molt.apps.console.render import render
 from molt.control import analytics, view
 from molt.control.analytics import Choice
 from molt.control.call_slots import about_calls, call_slots
+from molt.control.condensed import Condensed
 from molt.control.course import Point
 from molt.control.desk import Desk
 from molt.core.errors import OperatorError
@@ -136,15 +138,14 @@ async def data(request: Request, _: Viewer, query: Query_) -> dict[str, Any]:
     slots = (await _drawn(request, desk, choice))[0]
     name = analytics.grouping(desk.rollout, choice.by)
     length = desk.book.slot_seconds
+    rows = await asyncio.to_thread(analytics.series, slots, choice, length, name)
     return {
         "start": choice.start.timestamp(),
         "end": choice.end.timestamp(),
         "width": analytics.width(choice, length),
         "calls": about_calls(choice),
-        "rows": [
-            r | {"at": r["at"].timestamp()} for r in analytics.series(slots, choice, length, name)
-        ],
-        "heat": analytics.heat(slots, choice, length),
+        "rows": [r | {"at": r["at"].timestamp()} for r in rows],
+        "heat": await asyncio.to_thread(analytics.heat, slots, choice, length),
         "budget_per_1000": desk.playbook.cost.budget_per_1000,
         "slos": {
             "p50_ms": desk.playbook.slos.latency_p50.total_seconds() * 1000,
@@ -244,8 +245,11 @@ def _desk(request: Request, query: Asked) -> Desk:
 
 
 async def _slots(request: Request, desk: Desk, choice: Choice) -> list[Slot]:
-    kept = await request.app.state.store.slots(desk.id, int(choice.start.timestamp()))
-    return analytics.chosen(kept, choice)
+    condensed: Condensed = request.app.state.condensed
+    start, end = math.floor(choice.start.timestamp()), math.ceil(choice.end.timestamp())
+    now = int(request.app.state.clock.now().timestamp())
+    coarse = analytics.width(choice, desk.book.slot_seconds)
+    return analytics.chosen(await condensed.slots(desk.id, start, end, now, coarse), choice)
 
 
 async def _calls(request: Request, desk: Desk, choice: Choice) -> list[Call]:
@@ -282,7 +286,7 @@ async def _tables(
     cost = analytics.cost_per_1000(desk.scene(now))
     steps = analytics.by_step(desk.scene(now), choice.agent)
     tables = {
-        "totals": analytics.totals(slots, choice, name),
+        "totals": await asyncio.to_thread(analytics.totals, slots, choice, name),
         "steps": [row | {"sketch": _sketch(row)} for row in steps],
         "tools": analytics.use(calls, "tool"),
         "models": analytics.use(calls, "model"),
@@ -293,9 +297,9 @@ async def _tables(
     }
     if everything:
         length = desk.book.slot_seconds
-        heat = analytics.heat(slots, choice, length)
+        heat = await asyncio.to_thread(analytics.heat, slots, choice, length)
         tables["steps"] = steps
-        tables["series"] = analytics.series(slots, choice, length, name)
+        tables["series"] = await asyncio.to_thread(analytics.series, slots, choice, length, name)
         tables["heat"] = [
             {
                 "at_unix": heat["first"] + x * heat["width"],

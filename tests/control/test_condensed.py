@@ -1,0 +1,78 @@
+"""Long ranges are condensed: the same evidence, no finer than a chart shows, each old slot read once."""
+
+import random
+from datetime import UTC, datetime
+
+import pytest
+
+from molt.adapters.memory import MemoryStore
+from molt.control.condensed import DAY, FOUR_HOURS, HOUR, MINUTE, OPEN, TEN_MINUTES, Condensed
+from molt.core.evidence import Batch, Slot, SlotKey, Tally
+
+NOW = 1_767_600_000 // DAY * DAY + 5 * HOUR
+
+
+def slot(start: int, agent: str = "guest", requests: int = 1) -> Slot:
+    key = SlotKey("r", 1, agent, "control", "live", start)
+    return Slot(key, requests=requests, errors=Tally(requests // 3), latency={start % 7: requests})
+
+
+def told(sequence: int, slots: list[Slot]) -> Batch:
+    return Batch("g", sequence, datetime.fromtimestamp(NOW, UTC), 1, slots=slots)
+
+
+class Counting(MemoryStore):
+    """Counts the slots that were read."""
+
+    read = 0
+
+    async def slots(self, rollout: str, since: int = 0, until: int | None = None):
+        found = await super().slots(rollout, since, until)
+        self.read += len(found)
+        return found
+
+
+@pytest.fixture
+async def store() -> Counting:
+    store = Counting()
+    rng = random.Random(5)
+    starts = [NOW - 10 * rng.randrange(3 * DAY // 10) for _ in range(600)]
+    slots = [slot(s, rng.choice(["guest", "admin"]), rng.randrange(1, 9)) for s in starts]
+    await store.ingest(told(1, slots))
+    return store
+
+
+@pytest.mark.parametrize("grain", [MINUTE, TEN_MINUTES, HOUR, FOUR_HOURS])
+async def test_nothing_is_lost_and_nothing_counts_twice_however_ranges_follow_each_other(
+    store: Counting, grain: int
+) -> None:
+    condensed = Condensed(store)
+    ranges = [(6 * HOUR, 0), (DAY, 0), (2 * DAY, HOUR), (3 * HOUR, 0), (2 * DAY, 0)]
+    for later in (0, 3 * HOUR):
+        for before, until in ranges:
+            start, end = (NOW - before) // grain * grain, NOW - until
+            found = await condensed.slots("r", start, end, NOW + later, grain)
+            kept = await store.slots("r", start, end)
+            for agent in ("guest", "admin"):
+                assert sum(s.requests for s in found if s.key.agent == agent) == sum(
+                    s.requests for s in kept if s.key.agent == agent
+                )
+            assert all(s.key.start % grain == 0 for s in found)
+            assert len({s.key for s in found}) == len(found)
+
+
+async def test_what_is_closed_is_read_once_and_what_is_open_every_time(store: Counting) -> None:
+    condensed = Condensed(store)
+    for _ in range(2):
+        before = store.read
+        await condensed.slots("r", NOW - 2 * DAY, NOW + 1, NOW, HOUR)
+    still_open = len(await MemoryStore.slots(store, "r", NOW - OPEN))
+    assert store.read - before == still_open
+    await store.ingest(told(2, [slot(NOW - 10, requests=70)]))
+    found = await condensed.slots("r", NOW - 2 * DAY, NOW + 1, NOW, HOUR)
+    assert any(s.requests >= 70 for s in found)
+
+
+async def test_short_ranges_come_as_they_are_kept(store: Counting) -> None:
+    found = await Condensed(store).slots("r", NOW - HOUR, NOW, NOW, 30)
+    assert found == list(await store.slots("r", NOW - HOUR, NOW))
