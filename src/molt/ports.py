@@ -102,8 +102,10 @@ class EvidenceStore(Protocol):
         """What one run did through the egress, in order of time."""
         ...
 
-    async def calls(self, rollout: str, since: datetime, at_most: int = 1000) -> Sequence[Call]:
-        """The calls of one rollout at `since` or later, in order of time, the first `at_most`."""
+    async def calls(
+        self, rollout: str, since: datetime, until: datetime, at_most: int = 1000
+    ) -> Sequence[Call]:
+        """The calls of one rollout with `since <= at < until`, in order of time, the last `at_most`."""
         ...
 
     async def fold(self, now: datetime) -> None:

@@ -145,9 +145,11 @@ async def test_calls_of_a_run_come_back_whole_and_in_order_of_time(store):
     await store.ingest(of_calls(2, early))
 
     assert await store.calls_of("run1") == [early, late]
-    assert await store.calls("r", AT + timedelta(seconds=1)) == [early, late]
-    assert await store.calls("r", AT, at_most=1) == [other]
-    assert await store.calls("another", AT) == []
+    end = AT + timedelta(seconds=9)
+    assert await store.calls("r", AT + timedelta(seconds=1), end) == [early, late]
+    assert await store.calls("r", AT, AT + timedelta(seconds=2)) == [other, early]
+    assert await store.calls("r", AT, end, at_most=2) == [early, late]
+    assert await store.calls("another", AT, end) == []
 
 
 async def test_a_call_counts_once_by_its_id(store):

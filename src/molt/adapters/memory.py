@@ -272,9 +272,12 @@ class _Evidence:
         """What `run` did, in order of time."""
         return self._sorted_calls(lambda c: c.run == run)
 
-    async def calls(self, rollout: str, since: datetime, at_most: int = 1000) -> Sequence[Call]:
-        """The calls of one rollout at `since` or later, in order of time, the first `at_most`."""
-        return self._sorted_calls(lambda c: c.rollout == rollout and c.at >= since)[:at_most]
+    async def calls(
+        self, rollout: str, since: datetime, until: datetime, at_most: int = 1000
+    ) -> Sequence[Call]:
+        """The calls of one rollout with `since <= at < until`, in order of time, the last `at_most`."""
+        found = self._sorted_calls(lambda c: c.rollout == rollout and since <= c.at < until)
+        return found[-at_most:]
 
     def _sorted_calls(self, wanted: Callable[[Call], bool]) -> list[Call]:
         return sorted(filter(wanted, self._calls.values()), key=lambda c: (c.at, c.id))

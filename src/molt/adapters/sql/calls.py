@@ -26,12 +26,14 @@ class Calls:
             return [_call.decode(body) for body in rows]
 
     @settled
-    async def calls(self, rollout: str, since: datetime, at_most: int = 1000) -> Sequence[Call]:
-        """The calls of one rollout at `since` or later, in order of time, the first `at_most`."""
-        bounds = {"rollout": rollout, "since": since, "at_most": at_most}
+    async def calls(
+        self, rollout: str, since: datetime, until: datetime, at_most: int = 1000
+    ) -> Sequence[Call]:
+        """The calls of one rollout with `since <= at < until`, in order of time, the last `at_most`."""
+        bounds = {"rollout": rollout, "since": since, "until": until, "at_most": at_most}
         async with self._db.read() as connection:
             rows = await connection.scalars(q.CALLS, bounds)
-            return [_call.decode(body) for body in rows]
+            return [_call.decode(body) for body in rows][::-1]
 
 
 async def add_calls(db: Database, connection: AsyncConnection, calls: Sequence[Call]) -> None:

@@ -209,8 +209,12 @@ CALLS_OF_RUNS: Final = (
 )
 CALLS: Final = (
     select(s.calls.c.body)
-    .where(s.calls.c.rollout == bindparam("rollout"), s.calls.c.at >= bindparam("since"))
-    .order_by(s.calls.c.at, s.calls.c.id)
+    .where(
+        s.calls.c.rollout == bindparam("rollout"),
+        s.calls.c.at >= bindparam("since"),
+        s.calls.c.at < bindparam("until"),
+    )
+    .order_by(s.calls.c.at.desc(), s.calls.c.id.desc())
     .limit(bindparam("at_most"))
 )
 FORGET_CALLS: Final = delete(s.calls).where(s.calls.c.at < bindparam("before"))

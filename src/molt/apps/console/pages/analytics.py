@@ -253,9 +253,13 @@ async def _slots(request: Request, desk: Desk, choice: Choice) -> list[Slot]:
 
 
 async def _calls(request: Request, desk: Desk, choice: Choice) -> list[Call]:
-    """The calls of the range, the first `MOST_CALLS` of them."""
-    calls = await request.app.state.store.calls(desk.id, choice.start, MOST_CALLS)
-    return [c for c in calls if c.at < choice.end and choice.agent in (None, c.agent)]
+    """The calls of the range, the last `MOST_CALLS` of them."""
+    store = request.app.state.store
+    return list(await store.calls(desk.id, choice.start, choice.end, MOST_CALLS))
+
+
+def _of_agent(calls: Sequence[Call], choice: Choice) -> list[Call]:
+    return [call for call in calls if choice.agent in (None, call.agent)]
 
 
 async def _drawn(request: Request, desk: Desk, choice: Choice) -> tuple[list[Slot], Sequence[Call]]:
@@ -288,12 +292,12 @@ async def _tables(
     tables = {
         "totals": await asyncio.to_thread(analytics.totals, slots, choice, name),
         "steps": [row | {"sketch": _sketch(row)} for row in steps],
-        "tools": analytics.use(calls, "tool"),
-        "models": analytics.use(calls, "model"),
+        "tools": analytics.use(_of_agent(calls, choice), "tool"),
+        "models": analytics.use(_of_agent(calls, choice), "model"),
         "budgets": analytics.budgets(desk, requests, seconds),
         "projected": analytics.projected_per_day(requests, cost, seconds),
         "slos": state["slos"],
-        "calls_until": calls[-1].at if len(calls) >= MOST_CALLS else None,
+        "calls_since": calls[0].at if len(calls) >= MOST_CALLS else None,
     }
     if everything:
         length = desk.book.slot_seconds
