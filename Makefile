@@ -59,8 +59,8 @@ layers: setup
 docs: setup  ## check that the generated reference pages are current (UPDATE=1 rewrites them)
 	@$(BIN)/python -m molt.apps.docs $(if $(UPDATE),--write,--check)
 
-scenario-pages: setup  ## play the shipped scenarios and write their pages and pictures
-	@$(BIN)/python -m molt.apps.simulate.pages docs
+scenario-pages: setup  ## play the shipped scenarios and write their pages and pictures (ARGS="healthy": only that)
+	@$(BIN)/python -m molt.apps.simulate.pages docs $(ARGS)
 
 screenshots: setup $(BROWSER)  ## take the documentation's screenshots anew, from a demo (5 minutes)
 	@$(BIN)/python -m docs.screenshots

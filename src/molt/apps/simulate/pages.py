@@ -1,6 +1,7 @@
-"""The page and picture of every shipped scenario: `python -m molt.apps.simulate.pages DOCS`."""
+"""The page and picture of every shipped scenario: `python -m molt.apps.simulate.pages DOCS [NAME ...]`."""
 
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,13 +17,16 @@ from molt.apps.simulate.shipped import ORDER, load_scenario, shipped_text
 SEED = 1
 
 
-def write_pages(docs: Path) -> None:
-    """Play every shipped scenario once and write its page, pictures and the index."""
+def write_pages(docs: Path, only: Sequence[str] = ()) -> None:
+    """Play every shipped scenario (or `only` those) once, write its page, pictures, and the index."""
     folder = docs / "scenarios"
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["# Scenarios", "", "Each ships with Molt: `molt simulate NAME`.", ""]
     for name in ORDER:
         _, scenario = load_scenario(name)
+        lines.append(f"- [{name}]({name}.md): {scenario.title}")
+        if only and name not in only:
+            continue
         course = run(
             scenario,
             load_playbook(scenario.playbook),
@@ -32,7 +36,6 @@ def write_pages(docs: Path) -> None:
         )
         (folder / f"{name}.svg").write_text(standalone(share_chart(course)), encoding="utf-8")
         (folder / f"{name}.md").write_text(page(name, scenario, course, folder), encoding="utf-8")
-        lines.append(f"- [{name}]({name}.md): {scenario.title}")
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -62,4 +65,4 @@ def page(name: str, scenario: Scenario, course: Course, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    write_pages(Path(sys.argv[1]))
+    write_pages(Path(sys.argv[1]), sys.argv[2:])
