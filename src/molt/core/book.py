@@ -193,14 +193,17 @@ class Book(Derived):
 
     def counts(self, epochs: Iterable[int], arm: Arm, mode: Mode) -> Counts:
         """Totals over `epochs`."""
-        found = [self._totals.get((epoch, arm, mode), _NOTHING) for epoch in epochs]
-        return Counts(
-            requests=sum(t.requests for t in found),
-            errors=sum(t.errors for t in found),
-            priced=sum(t.priced for t in found),
-            cost=sum((t.cost for t in found), 0.0),
-            violations=sum(t.violations for t in found),
-        )
+        requests = errors = priced = violations = 0
+        cost = 0.0
+        for epoch in epochs:
+            found = self._totals.get((epoch, arm, mode))
+            if found is not None:
+                requests += found.requests
+                errors += found.errors
+                priced += found.priced
+                cost += found.cost
+                violations += found.violations
+        return Counts(requests, errors, priced, cost, violations)
 
     def without(self, slots: Sequence[Slot]) -> "Book":
         """This book, its totals without those slots; all else stays as it is and is shared."""

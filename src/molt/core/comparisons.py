@@ -1,7 +1,7 @@
 """Both arms' sums of a metric, stratified by epoch: what gates compare."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Final, TypeVar
 
 import numpy as np
@@ -48,15 +48,15 @@ def _each(
 ) -> list[Stratum]:
     book = scene.book
 
+    read = book.sums if agent is None else partial(book.sums_of_agent, agent)
+
     def made(epoch: int) -> Stratum:
-        sums = (
-            book.sums(epoch, arm, LIVE, columns)
-            if agent is None
-            else book.sums_of_agent(agent, epoch, arm, LIVE, columns)
-            for arm in (CANDIDATE, CONTROL)
-            for columns in (per, top)
+        return Stratum(
+            read(epoch, CANDIDATE, LIVE, per),
+            read(epoch, CANDIDATE, LIVE, top),
+            read(epoch, CONTROL, LIVE, per),
+            read(epoch, CONTROL, LIVE, top),
         )
-        return Stratum(*sums)
 
     key = ("stratum", top, per, agent)
     return book.derived_each(key, epochs, (*top, *per), made)

@@ -109,9 +109,8 @@ class Derived:
             for epoch in self._since(kept.taken, columns):
                 values.pop(epoch, None)
             kept.taken = self._taken
-        for epoch in epochs:
-            if epoch not in values:
-                values[epoch] = make(epoch)
+        for epoch in [e for e in epochs if e not in values]:
+            values[epoch] = make(epoch)
         return [values[epoch] for epoch in epochs]
 
     def derived_of(self, key: Hashable, source: object, make: Callable[[], T]) -> T:

@@ -255,14 +255,19 @@ def _difference_numbers(d: ratio.Difference, tau: float) -> dict[str, Any]:
 
 def step_margin(scene: Scene, gate: NoDegradationGate, metric: Metric | None = None) -> float:
     """The relative margin for leaving the present step; the metric's own margin caps it."""
-    if gate.margin is None:
-        following = scene.next_step()
-        share = following[0].steps[following[1]].share if following else 100.0
-        margin = power.step_margin(gate.harm_budget, share / 100)
-    else:
-        margin = gate.margin
-    cap = metric.margin if metric else None
-    return margin if cap is None else min(margin, cap)
+    return _capped(_uncapped_margin(scene, gate), metric)
+
+
+def _uncapped_margin(scene: Scene, gate: NoDegradationGate) -> float:
+    if gate.margin is not None:
+        return gate.margin
+    following = scene.next_step()
+    share = following[0].steps[following[1]].share if following else 100.0
+    return power.step_margin(gate.harm_budget, share / 100)
+
+
+def _capped(margin: float, metric: Metric | None) -> float:
+    return margin if metric is None or metric.margin is None else min(margin, metric.margin)
 
 
 def harm_of(metric: Metric, d: ratio.Difference | ratio.Averages) -> float:
@@ -293,11 +298,12 @@ def _novel(scene: Scene, metric: Metric, margin: float) -> str | None:
 def _no_degradation(scene: Scene, gate: NoDegradationGate) -> list[Ruling]:
     """Fail on proven harm (alpha shared by all metrics), pass when harm beyond the margin is refuted."""
     metrics = [scene.playbook.metrics[name] for name in gate.metrics]
-    asked = [(metric, step_margin(scene, gate, metric)) for metric in metrics]
+    margin = _uncapped_margin(scene, gate)
+    asked = [(metric, _capped(margin, metric)) for metric in metrics]
     found = judge(scene, asked)
     return [
-        _not_inferior(scene, gate, name, margin, one)
-        for name, (_, margin), one in zip(gate.metrics, asked, found, strict=True)
+        _not_inferior(scene, gate, name, capped, one)
+        for name, (_, capped), one in zip(gate.metrics, asked, found, strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ edge (Robbins 1970; asymptotic form: Waudby-Smith, Arbour, Sinha, Kennedy and Ra
 import math
 from collections.abc import Sequence
 from functools import cache
+from operator import add
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from molt.core.stats.special import (
 )
 
 _SQRT_2_PI: Final = math.sqrt(2 * math.pi)
+_LOG_HALF: Final = math.log(0.5)
 
 PLANNED_RESTARTS: Final = 8
 """Restarts that get equal weights unless the caller knows its plan: one per step after the first."""
@@ -142,8 +144,7 @@ def averaged(
     good data to be outweighed.
     """
     weights, idle = _restart_weights(len(log_e_restarts), planned)
-    terms = [math.log(0.5) + log_e_start]
-    terms += [w + e for w, e in zip(weights, log_e_restarts, strict=True)]
+    terms = [_LOG_HALF + log_e_start, *map(add, weights, log_e_restarts)]
     if idle > 0:
         terms.append(math.log(idle))
     return log_sum(terms)
@@ -154,7 +155,8 @@ def log_sum(terms: Sequence[float]) -> float:
     top = max(terms)
     if math.isinf(top):
         return top
-    return top + math.log(math.fsum(math.exp(term - top) for term in terms))
+    exp = math.exp
+    return top + math.log(math.fsum([exp(term - top) for term in terms]))
 
 
 def information_needed(distance: float, tau: float, alpha: float) -> float | None:

@@ -29,6 +29,10 @@ class Stratum:
         """Control's totals of n and y."""
         return float(self.control_n.sum()), float(self.control_y.sum())
 
+    def know(self, control: tuple[float, float]) -> None:
+        """Somebody has reckoned control's totals already."""
+        self.__dict__["control"] = control
+
 
 class Row(NamedTuple):
     """One stratum in numbers: `weight` is ac / (a + c), not normalised; `difference` the candidate's
@@ -199,9 +203,10 @@ def renew(tables: Iterable[tuple[Strata, Sequence[Stratum]]]) -> None:
     scores = arms[:, 0] - arms[:, 1]
     powers = np.vecdot(arms, arms).tolist()
     held = np.packbits(n[:, 0] > 0, axis=1)
-    for k, ((table, i, _), (a, c, _, _), ((mean,), (other,))) in enumerate(
+    for k, ((table, i, one), (a, c, _, others), ((mean,), (other,))) in enumerate(
         zip(new, whole.tolist(), means.tolist(), strict=True)
     ):
+        one.know((c, others))
         if a > 0 and c > 0:
             row = row_of(a, c, mean, other, spread(a, c, *powers[k]))
             bits = int.from_bytes(held[k].tobytes(), "little")
