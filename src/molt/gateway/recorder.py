@@ -1,8 +1,8 @@
 """Every exchange leaves one audit record and, where a rollout covers it, one observation.
 
-The hot path appends to a queue. It is folded when a few exchanges wait, so that they are still in
-the processor's caches and nobody waits for long behind their folding, and on a timer; a violation,
-or the first error after a quiet time, asks for it at once.
+The hot path appends to a queue. It is folded when a few exchanges wait, so that nobody waits
+for long behind their folding, and on a timer; a violation, or the first error after a quiet time,
+asks for it at once.
 """
 
 import time
