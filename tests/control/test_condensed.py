@@ -1,12 +1,15 @@
 """Long ranges are condensed: the same evidence, no finer than a chart shows, each old slot read once."""
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from molt.adapters.memory import MemoryStore
-from molt.control.condensed import DAY, FOUR_HOURS, HOUR, MINUTE, OPEN, TEN_MINUTES, Condensed
+from molt.control.analytics import GRAINS, POINTS, Choice, grain, width
+from molt.control.condensed import DAY, HOUR, OPEN, Condensed
 from molt.core.evidence import Batch, Slot, SlotKey, Tally
 
 NOW = 1_767_600_000 // DAY * DAY + 5 * HOUR
@@ -42,7 +45,7 @@ async def store() -> Counting:
     return store
 
 
-@pytest.mark.parametrize("grain", [MINUTE, TEN_MINUTES, HOUR, FOUR_HOURS])
+@pytest.mark.parametrize("grain", GRAINS)
 async def test_nothing_is_lost_and_nothing_counts_twice_however_ranges_follow_each_other(
     store: Counting, grain: int
 ) -> None:
@@ -65,14 +68,25 @@ async def test_what_is_closed_is_read_once_and_what_is_open_every_time(store: Co
     condensed = Condensed(store)
     for _ in range(2):
         before = store.read
-        await condensed.slots("r", NOW - 2 * DAY, NOW + 1, NOW, HOUR)
+        await condensed.slots("r", NOW - 2 * DAY, NOW + 1, NOW, GRAINS[2])
     still_open = len(await MemoryStore.slots(store, "r", NOW - OPEN))
     assert store.read - before == still_open
     await store.ingest(told(2, [slot(NOW - 10, requests=70)]))
-    found = await condensed.slots("r", NOW - 2 * DAY, NOW + 1, NOW, HOUR)
+    found = await condensed.slots("r", NOW - 2 * DAY, NOW + 1, NOW, GRAINS[2])
     assert any(s.requests >= 70 for s in found)
 
 
 async def test_short_ranges_come_as_they_are_kept(store: Counting) -> None:
-    found = await Condensed(store).slots("r", NOW - HOUR, NOW, NOW, 30)
+    found = await Condensed(store).slots("r", NOW - HOUR, NOW, NOW, 0)
     assert found == list(await store.slots("r", NOW - HOUR, NOW))
+
+
+@given(seconds=st.integers(1, 90 * DAY), slot_seconds=st.sampled_from([1, 5, 10, 30, 60]))
+def test_every_point_of_a_chart_holds_equally_many_merged_slots(
+    seconds: int, slot_seconds: int
+) -> None:
+    end = datetime.fromtimestamp(NOW, UTC)
+    wide = width(Choice(end - timedelta(seconds=seconds), end), slot_seconds)
+    assert wide % (grain(wide) or slot_seconds) == 0
+    assert seconds / wide <= POINTS
+    assert wide < 3 * max(slot_seconds, seconds / POINTS)

@@ -18,7 +18,7 @@ from molt.adapters.audit_segments import segments, writers
 _SLACK: Final = timedelta(seconds=1)
 _NEXT: Final = timedelta(microseconds=1)
 _OPEN: Final = datetime.max.replace(tzinfo=UTC) - _SLACK
-_READ: Final = 300_000
+_READ: Final = 100_000
 """Records that a search reads for one page, about two seconds' work; then it shows how far it came."""
 
 

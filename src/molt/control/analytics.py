@@ -16,6 +16,7 @@ from molt.core.scene import Scene
 from molt.core.stats import cost, evalue, latency, ratio
 
 POINTS: Final = 120
+GRAINS: Final[tuple[int, ...]] = (60, 360, 1800, 7200)
 HEAT_ROWS: Final = 24
 HEAT_RATIO: Final = 1.5
 HARM_TAU: Final = 0.10
@@ -71,7 +72,17 @@ def chosen(slots: Iterable[Slot], choice: Choice) -> list[Slot]:
 def width(choice: Choice, slot_seconds: int) -> int:
     """Seconds of one point of a chart: a whole number of slots, some `POINTS` for the range."""
     length = (choice.end - choice.start).total_seconds()
-    return max(1, math.ceil(length / POINTS / slot_seconds)) * slot_seconds
+    wide = max(1, math.ceil(length / POINTS / slot_seconds)) * slot_seconds
+    unit = grain(wide) or slot_seconds
+    return math.ceil(wide / unit) * unit
+
+
+def grain(wide: int) -> int:
+    """Seconds that slots can be merged to for points this `wide`; 0: as they are kept.
+
+    It divides every width that `width` gives, or points would hold now more, now fewer of them.
+    """
+    return max((unit for unit in GRAINS if 2 * unit <= wide), default=0)
 
 
 def series(

@@ -7,15 +7,13 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from molt.control.analytics import GRAINS
 from molt.core.evidence import Slot
 from molt.ports import EvidenceStore
 
-MINUTE: Final = 60
-TEN_MINUTES: Final = 600
 HOUR: Final = 3600
-FOUR_HOURS: Final = 4 * HOUR
 DAY: Final = 86_400
-KEPT: Final = {MINUTE: DAY, TEN_MINUTES: 4 * DAY, HOUR: 15 * DAY, FOUR_HOURS: 60 * DAY}
+KEPT: Final[dict[int, int]] = dict(zip(GRAINS, (DAY, 4 * DAY, 15 * DAY, 60 * DAY), strict=True))
 """For how long merged slots are held, by their width in seconds: some ten thousand at most."""
 OPEN: Final = 2 * HOUR
 """Seconds that slots stay open to gateways that tell late; these are read anew every time."""
@@ -42,17 +40,14 @@ class Condensed:
         self._turn = asyncio.Lock()
         self._held: dict[tuple[str, int], _Held] = {}
 
-    async def slots(
-        self, rollout: str, start: int, end: int, now: int, coarse: float
-    ) -> list[Slot]:
-        """Slots that start in [start, end), unix seconds, merged to at most `coarse` seconds.
+    async def slots(self, rollout: str, start: int, end: int, now: int, grain: int) -> list[Slot]:
+        """Slots that start in [start, end), unix seconds, merged to `grain` seconds, one of `GRAINS`; 0: as they are.
 
         The first and the last are whole, so that they may reach a little beyond the range.
 
-        Shorter than a minute they come as they are kept. Evidence that gateways bring later than
+        Evidence that gateways bring later than
         `OPEN` joins when Molt has been started again.
         """
-        grain = max((g for g in KEPT if g <= coarse), default=0)
         if not grain:
             return list(await self._store.slots(rollout, start, end))
         start = start // grain * grain

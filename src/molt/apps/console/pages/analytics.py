@@ -248,8 +248,8 @@ async def _slots(request: Request, desk: Desk, choice: Choice) -> list[Slot]:
     condensed: Condensed = request.app.state.condensed
     start, end = math.floor(choice.start.timestamp()), math.ceil(choice.end.timestamp())
     now = int(request.app.state.clock.now().timestamp())
-    coarse = analytics.width(choice, desk.book.slot_seconds)
-    return analytics.chosen(await condensed.slots(desk.id, start, end, now, coarse), choice)
+    grain = analytics.grain(analytics.width(choice, desk.book.slot_seconds))
+    return analytics.chosen(await condensed.slots(desk.id, start, end, now, grain), choice)
 
 
 async def _calls(request: Request, desk: Desk, choice: Choice) -> list[Call]:
