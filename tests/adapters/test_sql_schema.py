@@ -95,7 +95,7 @@ SUMS_KEY = ("r1", 1, 0, "guest", "control", "live")
         (statements.KNOWN_OUTCOMES, {"rollout": "r1", "ids": ["a", "b"]}),
         (statements.NARROW_SLOTS, {"span": 60, "before": 0, "at_most": 10}),
         (statements.FORGET_BATCHES, {"gateway": "g1"}),
-        (statements.SLOTS, {"rollout": "r1", "since": 0}),
+        (statements.SLOTS, {"rollout": "r1", "since": 0, "until": 1}),
         (statements.EVENTS, {"rollout": "r1", "after": 0}),
     ],
     ids=lambda value: "" if isinstance(value, dict) else None,
