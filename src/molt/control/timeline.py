@@ -32,7 +32,7 @@ def timeline(rollout: Rollout, incident: Incident, events: Sequence[AnyEvent]) -
             "",
             f"- Rollout: `{rollout.id}` (playbook hash `{rollout.playbook_hash[:12]}`)",
             f"- Trigger: **{incident.trigger}**, action **{incident.action}**",
-            f"- Opened: {incident.opened_at.isoformat()}",
+            f"- Opened: {incident.opened_at:%Y-%m-%d %H:%M:%S} UTC",
             f"- Candidate version: {rollout.candidate_version or 'not reported'}",
             f"- Why: {incident.ruling.reason}",
             "",
@@ -40,7 +40,10 @@ def timeline(rollout: Rollout, incident: Incident, events: Sequence[AnyEvent]) -
             "",
             "| number | value |",
             "| --- | --- |",
-            *[f"| {name} | {_cell(value)} |" for name, value in incident.ruling.numbers.items()],
+            *[
+                f"| {name.replace('_', ' ')} | {_cell(value)} |"
+                for name, value in incident.ruling.numbers.items()
+            ],
             "",
             "## Timeline",
             "",
@@ -64,7 +67,11 @@ def _belongs(event: AnyEvent, incident: str) -> bool:
 
 
 def _row(event: AnyEvent) -> str:
-    cells = (event.at.isoformat(timespec="milliseconds"), type(event).__name__, event.by)
+    cells = (
+        f"{event.at:%Y-%m-%d %H:%M:%S}.{event.at.microsecond // 1000:03d}",
+        type(event).__name__,
+        event.by,
+    )
     return f"| {' | '.join(cells)} | {_cell(_detail(event))} |"
 
 
@@ -87,7 +94,18 @@ def _detail(event: AnyEvent) -> str:
             shown = (
                 (k, v) for k, v in fields.items() if k not in HIDDEN and v not in ("", None, ())
             )
-            return ", ".join(f"{k} {_plain(v)}" for k, v in shown)
+            return ", ".join(_told(k, v) for k, v in shown)
+
+
+SHORT = {"playbook_hash": 12, "digest": 12}
+"""So many letters of a long value tell it from others; the event log has the whole."""
+
+
+def _told(name: str, value: object) -> str:
+    """A field as people say it: a reason speaks for itself."""
+    if name == "reason":
+        return str(value)
+    return f"{name.replace('_', ' ')} {_plain(value)[: SHORT.get(name)]}"
 
 
 def _plain(value: object) -> str:

@@ -52,6 +52,15 @@ def test_promtool_accepts_the_rules(offline: Molt, tmp_path: Path):
     assert YAML(typ="safe").load(offline("alerts", "alertmanager").out)["receivers"]
 
 
+def test_the_rules_lead_to_the_runbook_of_the_console_that_people_use(
+    offline: Molt, tmp_path: Path
+):
+    rules = YAML(typ="safe").load(offline("alerts", "rules", "--url", "https://molt.example/").out)
+    links = [rule["annotations"]["runbook_url"] for rule in rules["groups"][0]["rules"]]
+    assert all(link.startswith("https://molt.example/console/runbook#") for link in links)
+    assert len(links) == len(rules["groups"][0]["rules"])
+
+
 def test_the_rules_and_the_dashboard_ask_only_for_metrics_that_molt_has(
     started: Molt, server: Server
 ):

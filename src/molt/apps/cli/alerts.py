@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from molt.apps.cli import configured
-from molt.apps.cli.client import at, connect
+from molt.apps.cli.client import DEFAULT_URL, at, connect
 from molt.apps.cli.exits import NOT_HELD
 from molt.apps.cli.options import Json, Token, Url
 from molt.apps.cli.show import moment, print_json, print_table, printable
@@ -87,18 +87,19 @@ def ack(
         typer.echo(f"{shown['id']}: {shown['acked_by']} is on it: {shown['title']}")
 
 
-def _shipped(name: str) -> None:
-    typer.echo((files("molt.apps.cli") / "templates" / name).read_text("utf-8"), nl=False)
+def _shipped(name: str) -> str:
+    return (files("molt.apps.cli") / "templates" / name).read_text("utf-8")
 
 
-def rules() -> None:
-    """Write alerting rules for Prometheus to standard output."""
-    _shipped("prometheus-rules.yaml")
+def rules(url: Url = None) -> None:
+    """Write alerting rules for Prometheus to standard output; their links lead to the console."""
+    base = (url or configured.public_url() or DEFAULT_URL).rstrip("/")
+    typer.echo(_shipped("prometheus-rules.yaml").replace("MOLT_URL", base), nl=False)
 
 
 def alertmanager() -> None:
     """Write an example configuration of Alertmanager to standard output."""
-    _shipped("alertmanager.yaml")
+    typer.echo(_shipped("alertmanager.yaml"), nl=False)
 
 
 def _boards() -> None:
@@ -107,7 +108,7 @@ def _boards() -> None:
 
 def grafana() -> None:
     """Write a Grafana dashboard (JSON) to standard output."""
-    _shipped("grafana.json")
+    typer.echo(_shipped("grafana.json"), nl=False)
 
 
 def runbook(

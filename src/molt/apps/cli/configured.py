@@ -35,6 +35,12 @@ def api_url() -> str | None:
     return found.public_api.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
+def public_url() -> str | None:
+    """Where people reach the control API and the console; None when no file says it."""
+    found = settings()
+    return found.public_api if found else None
+
+
 def data_dir() -> Path:
     """Molt's data directory."""
     found = settings()
