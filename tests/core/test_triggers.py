@@ -279,6 +279,22 @@ def test_few_complaints_fire_when_control_has_hardly_any_for_many_more_requests(
     assert "more frequent than control's" in ruling.reason
 
 
+def test_complaints_are_not_divided_by_requests_that_nobody_sees_but_counted_they_are():
+    w = world().serve(4 * HOUR, Load(100), Load(1_900)).serve(3 * HOUR, None, Load(1_900))
+    w.report("complaint", 8)
+    blind = rule(w, "complaints")
+    assert (blind.verdict, "not judged: no candidate request" in blind.reason) == ("wait", True)
+    w.report("complaint", 3)
+    assert rule(w, "complaints").verdict == "fail"
+
+
+def test_complaints_are_compared_again_once_the_candidate_is_seen():
+    w = world().serve(4 * HOUR, Load(100), Load(1_900)).serve(3 * HOUR, None, Load(1_900))
+    w.report("complaint", 8)
+    w.serve(MINUTE, Load(100), Load(1_900))
+    assert "more frequent than control's" in rule(w, "complaints").reason
+
+
 def test_as_many_complaints_a_request_as_control_has_do_not_fire():
     w = world().serve(4 * HOUR, Load(100), Load(1_900))
     w.report("complaint", 95, arm="control")

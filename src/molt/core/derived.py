@@ -44,10 +44,7 @@ class Derived:
         columns: Sequence[str],
         make: Callable[[], T],
     ) -> T:
-        """What `make` gives, kept under `key` until one of `columns` changes in one of `epochs`.
-
-        Epochs that are over hardly ever change, so that looking again costs what is new.
-        """
+        """What `make` gives, kept under `key` until one of `columns` changes in one of `epochs`."""
         kept = self._derived.get(key)
         if kept is None or not self._fresh(kept, epochs, columns):
             kept = self._derived[key] = _Kept(epochs, make(), self._taken)

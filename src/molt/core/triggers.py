@@ -228,7 +228,10 @@ def _overrun(scene: Scene, t: CostTrigger, projected: float, epochs: range) -> c
 
 
 def _complaints(scene: Scene, t: ComplaintsTrigger) -> Ruling:
-    """The literal count within the window, and the rate against control, either of which fires."""
+    """The literal count within the window, and the rate against control, either of which fires.
+
+    While Molt is blind only the count does.
+    """
     since = scene.now - t.within
     if scene.rollout.window_since is not None:
         since = max(since, scene.rollout.window_since)
@@ -254,7 +257,10 @@ def _complaints(scene: Scene, t: ComplaintsTrigger) -> Ruling:
     if count > t.above:
         return Ruling("complaints", "fail", text, numbers)
     if log_e >= -math.log(t.alpha):
-        more = f"{text}; proven more frequent than control's ({int(mine)} against {int(theirs)})"
+        pair = f"({int(mine)} against {int(theirs)})"
+        if blind := scene.blind():  # they are divided by requests that nobody counts now
+            return Ruling("complaints", "wait", f"{text}; {pair} not judged: {blind}", numbers)
+        more = f"{text}; proven more frequent than control's {pair}"
         return Ruling("complaints", "fail", more, numbers)
     return Ruling("complaints", "pass", text, numbers)
 

@@ -204,7 +204,7 @@ class Worker:
         self._fold_soon()
 
     def _seal(self) -> None:
-        self._folding = self._hurrying = False
+        self._hurrying = False
         self._sealed = time.monotonic()
         self._sender.draft.add(self._recorder.take())
         self._sender.hurry()
