@@ -67,6 +67,54 @@ def theirs(live):
     assert kinds(in_python(source, "x.py")) == {3: "flag", 4: "flag_path"}
 
 
+FLAGS = 'import os\nSHADOW = os.environ.get("MOLTBOT_SHADOW_MODE") == "true"\nOTHER = 1\n'
+
+
+@pytest.mark.parametrize(
+    ("at", "importing", "test"),
+    [
+        ("shop/order.py", "from shop.flags import SHADOW", "SHADOW"),
+        ("shop/order.py", "from shop.flags import SHADOW as quiet", "quiet"),
+        ("shop/order.py", "from .flags import SHADOW", "SHADOW"),
+        ("shop/deep/order.py", "from ..flags import SHADOW", "SHADOW"),
+        ("shop/order.py", "from shop import flags", "flags.SHADOW"),
+        ("shop/order.py", "from . import flags as f", "f.SHADOW"),
+        ("shop/order.py", "import shop.flags", "shop.flags.SHADOW"),
+        ("shop/order.py", "from shop.flags import *", "SHADOW"),
+        ("shop/order.py", "from shop.mode import is_quiet", "is_quiet()"),
+        ("shop/order.py", "from shop import is_quiet", "is_quiet()"),
+    ],
+)
+def test_a_flag_is_followed_into_the_files_that_import_it(
+    tmp_path: Path, at: str, importing: str, test: str
+):
+    source = {
+        "shop/flags.py": FLAGS,
+        "shop/mode.py": "from shop.flags import SHADOW\n\ndef is_quiet():\n    return SHADOW\n",
+        "shop/__init__.py": "from shop.mode import is_quiet\n",
+        "shop/deep/__init__.py": "",
+        at: f"{importing}\n\nif {test}:\n    log()\n",
+    }
+    for name, text in source.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = [f for f in sweep([tmp_path]).findings if f.file.endswith("order.py")]
+    assert [(f.line, f.names) for f in found if f.kind == "shadow_path"] == [
+        (3, ("MOLTBOT_SHADOW_MODE",))
+    ]
+
+
+@pytest.mark.parametrize(
+    "importing",
+    ["from shop.flags import OTHER as SHADOW", "from other import SHADOW", "from . import SHADOW"],
+)
+def test_a_name_from_elsewhere_is_no_flag(tmp_path: Path, importing: str):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/flags.py").write_text(FLAGS)
+    (tmp_path / "shop/order.py").write_text(f"{importing}\n\nif SHADOW:\n    log()\n")
+    assert [f.file for f in sweep([tmp_path]).findings if f.file.endswith("order.py")] == []
+
+
 def test_other_files_are_read_line_by_line():
     text = "ENV A=1\nENV MOLTBOT_TRAFFIC_PERCENT=10\n# the x-molt-mode header\n"
     assert kinds(in_text(text, "Dockerfile")) == {2: "flag", 3: "mention"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from molt.apps.cleanup.findings import Finding, in_text
+from molt.apps.cleanup.imports import Modules
 from molt.apps.cleanup.python_source import in_python
 from molt.core.errors import OperatorError
 
@@ -32,21 +33,22 @@ def sweep(paths: Sequence[Path], ignore: Sequence[str] = ()) -> Swept:
     In a git checkout, the files that git tracks or would track; elsewhere all but hidden and
     generated ones. Raises `OperatorError` for a path that does not exist.
     """
-    swept = Swept([], 0, {}, [])
-    seen: set[Path] = set()
+    files: dict[Path, None] = {}
     for path in paths:
         if not path.exists():
             raise OperatorError(f"{path}: there is no such file or folder")
         for file in [path] if path.is_file() else sorted(_below(path)):
-            if file in seen or any(fnmatch(str(file), glob) for glob in ignore):
-                continue
-            seen.add(file)
-            swept = swept._replace(files=swept.files + _look(file, swept))
+            if not any(fnmatch(str(file), glob) for glob in ignore):
+                files[file] = None
+    modules = Modules()
+    modules.learn(files)
+    swept = Swept([], 0, {}, [])
+    swept = swept._replace(files=sum(_look(file, swept, modules) for file in files))
     swept.findings.sort()
     return swept
 
 
-def _look(file: Path, swept: Swept) -> int:
+def _look(file: Path, swept: Swept, modules: Modules) -> int:
     """Add what is in `file`; 1 when it was looked at, 0 for what holds no text."""
     name = str(file)
     try:
@@ -56,7 +58,7 @@ def _look(file: Path, swept: Swept) -> int:
         raw = file.read_bytes()
         if b"\0" in raw:
             return 0
-        swept.findings.extend(_findings(file, raw.decode(), swept))
+        swept.findings.extend(_findings(file, raw.decode(), swept, modules))
     except UnicodeDecodeError:
         swept.unread[name] = "not UTF-8"
         return 0
@@ -66,10 +68,10 @@ def _look(file: Path, swept: Swept) -> int:
     return 1
 
 
-def _findings(file: Path, text: str, swept: Swept) -> list[Finding]:
+def _findings(file: Path, text: str, swept: Swept, modules: Modules) -> list[Finding]:
     if file.suffix in (".py", ".pyi"):
         try:
-            return in_python(text, str(file))
+            return in_python(text, str(file), modules.into(file))
         except (SyntaxError, tokenize.TokenError, RecursionError):
             swept.by_text.append(str(file))
     return in_text(text, str(file))

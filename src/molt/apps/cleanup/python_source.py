@@ -1,8 +1,8 @@
 """Findings in Python, by its syntax tree: which branches hang on a flag, however it got there.
 
 A name that is assigned from a flag carries it: `live = os.environ["MOLTBOT_ENABLED"] == "true"`
-makes `if live:` a branch on a flag, and so does a function that returns one. Within one file; a
-local variable carries within its function only.
+makes `if live:` a branch on a flag, and so does a function that returns one. A local variable carries
+within its function only; what a file's imports bring in is told by who knows the other files.
 """
 
 import ast
@@ -29,14 +29,15 @@ class _Branch(NamedTuple):
     last_line: int
 
 
-def in_python(source: str, file: str) -> list[Finding]:
+def in_python(source: str, file: str, imported: Carriers | None = None) -> list[Finding]:
     """Findings in one file, in order; each line stands under its first kind only.
 
-    Raises SyntaxError for what is not Python of this version.
+    `imported` are the carriers that its imports bind. Raises SyntaxError for what is not Python of
+    this version.
     """
     tree = ast.parse(source)
     lines = source.splitlines()
-    carriers = _carriers(tree)
+    carriers = carriers_of(tree, imported or {})
     taken: set[int] = set()
     found: list[Finding] = []
 
@@ -51,7 +52,7 @@ def in_python(source: str, file: str) -> list[Finding]:
             add(kind, branch.line, branch.last_line, names)
     texts = _docstrings(tree)
     for node in ast.walk(tree):
-        if node not in texts and (names := _own_names(node)):
+        if node not in texts and (names := _own_names(node) or _bound_names(node, carriers)):
             line: int = getattr(node, "lineno", 1)
             add("flag", line, line, names)
     for line, text in [*_comments(source), *_lines_of(texts, lines)]:
@@ -76,9 +77,9 @@ def _branches(tree: ast.AST) -> Iterator[_Branch]:
             yield _Branch(node.subject, scope, node.lineno, node.end_lineno or node.lineno)
 
 
-def _carriers(tree: ast.AST) -> Carriers:
+def carriers_of(tree: ast.AST, imported: Carriers) -> Carriers:
     """Everything that is made from a flag, directly or through another carrier."""
-    carriers: Carriers = {}
+    carriers = dict(imported)
     assignments = list(_assignments(tree))
     grown = True
     while grown:
@@ -146,6 +147,14 @@ def _own_names(node: ast.AST) -> tuple[str, ...]:
             return names_in(text)
         case _:
             return ()
+
+
+def _bound_names(node: ast.AST, carriers: Carriers) -> tuple[str, ...]:
+    """The flags behind what an import binds by name."""
+    if not isinstance(node, ast.ImportFrom):
+        return ()
+    flags = [carriers.get((None, one.asname or one.name), ()) for one in node.names]
+    return tuple(dict.fromkeys(flag for some in flags for flag in some))
 
 
 def _docstrings(tree: ast.AST) -> set[ast.AST]:

@@ -31,8 +31,8 @@ def cleanup(
     """Find flags and shadow-mode code that can go.
 
     Python is read by its syntax tree: a branch counts when its test hangs on a flag, also through a
-    variable or function of the same file. Other files are read line by line. Exit code 1 while
-    there is anything left, for CI.
+    variable or function, in the same file or imported from one that is looked at. Other files are
+    read line by line. Exit code 1 while there is anything left, for CI.
     """
     import msgspec
 
