@@ -7,6 +7,8 @@ VENDOR := .venv/.console
 BROWSER := .venv/.browser
 ARGS ?=
 SEEDS ?= 100
+# One test process more than there are cores: the end-to-end tests mostly wait.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .DEFAULT_GOAL := help
 .PHONY: scenario-pages screenshots help setup console run test check lint format types layers docs bench bench-decisions lock clean
@@ -40,7 +42,7 @@ $(BROWSER): $(STAMP) tests/e2e/browser.py
 	@$(BIN)/python tests/e2e/browser.py && touch $@ || true
 
 test: setup $(BROWSER)  ## all tests; installs the browser that the console's tests need, where it can
-	@$(BIN)/pytest -n auto $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 check: lint types layers docs test  ## everything CI checks
 
