@@ -73,6 +73,18 @@ async def caller_of(request: Request) -> Caller | None:
     return caller
 
 
+async def still_let_in(request: Request) -> bool:
+    """Whether the token or the session that a request came with is still good; notes no use of it."""
+    tokens = request.app.state.tokens
+    if token := bearer(request):
+        return await tokens.find_by_hash(token_hash(token)) is not None
+    secret = sessions.digest(sessions.secret_of(request))
+    session = await request.app.state.store.sessions.find_by_hash(secret)
+    if session is None:
+        return False
+    return not session.token or await tokens.find_by_hash(session.token) is not None
+
+
 def needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency that lets in callers with at least `role`, by token or by session."""
 

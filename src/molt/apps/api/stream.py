@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from molt.apps.api.auth import Viewer
+from molt.apps.api.following import sse
 from molt.apps.api.hub import Hub
 from molt.control import view
 from molt.control.controller import Controller
@@ -19,12 +20,8 @@ KEEP_ALIVE_SECONDS = 10.0
 @router.get("/stream", response_class=StreamingResponse)
 async def stream(request: Request, _: Viewer) -> StreamingResponse:
     """Server-sent events: `event` for every fact, `evidence` once a second for every rollout,
-    `requests` and `calls` for a sample of what goes by."""
-    return StreamingResponse(
-        _messages(request.app.state.hub),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
+    `requests` and `calls` for a sample of what goes by. Ends with the token or the session."""
+    return sse(request, _messages(request.app.state.hub))
 
 
 async def _messages(hub: Hub) -> AsyncIterator[bytes]:

@@ -4,19 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Final
 
-from fastapi.responses import StreamingResponse
-
 from molt.apps.api.hub import Hub, Message
 
 BEAT_SECONDS: Final = 5.0
 EVENT: Final = "event"
 EVIDENCE: Final = "evidence"
-
-
-def stream(frames: AsyncIterator[bytes]) -> StreamingResponse:
-    """Server-sent events that nothing on the way may keep back."""
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(frames, media_type="text/event-stream", headers=headers)
 
 
 def as_event(html: str) -> bytes:

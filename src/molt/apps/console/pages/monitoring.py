@@ -13,6 +13,7 @@ from pydantic import AwareDatetime
 
 from molt.adapters import audit_files
 from molt.apps.api.auth import Viewer
+from molt.apps.api.following import sse
 from molt.apps.api.hub import Hub
 from molt.apps.console import live
 from molt.apps.console.pages.choosing import desks
@@ -36,7 +37,7 @@ async def monitoring(request: Request, caller: Viewer) -> Response:
 @router.get("/monitoring/stream")
 async def stream(request: Request, _: Viewer) -> StreamingResponse:
     """Server-sent events: `requests` and `calls` (samples), `event` (every fact), and a beat."""
-    return live.stream(_messages(request.app.state.hub))
+    return sse(request, _messages(request.app.state.hub))
 
 
 async def _messages(hub: Hub) -> AsyncIterator[bytes]:

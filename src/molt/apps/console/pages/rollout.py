@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from molt.apps.api.auth import Viewer
+from molt.apps.api.following import sse
 from molt.apps.api.hub import Message
 from molt.apps.console import live, sketches
 from molt.apps.console.pages.choosing import chosen, desks
@@ -66,7 +67,7 @@ async def follow(rollout: str, request: Request, _: Viewer) -> StreamingResponse
     def concerns(message: Message) -> bool:
         return message.data.get("rollout") == rollout
 
-    return live.stream(live.fragments(request.app.state.hub, draw, concerns))
+    return sse(request, live.fragments(request.app.state.hub, draw, concerns))
 
 
 def _desk(request: Request, rollout: str) -> Desk:

@@ -31,7 +31,7 @@ export class Connection {
     this.show();
   }
   heard() { this.heardAt = performance.now(); this.failed = false; this.show(); }
-  lost() { this.failed = true; this.show(); }
+  lost() { this.failed = true; this.show(); leaveIfSignedOut(); }
   show() {
     if (!badge) return;
     const silent = performance.now() - this.heardAt;
@@ -42,6 +42,12 @@ export class Connection {
     badge.classList.toggle("away", away);
     document.documentElement.classList.toggle("disconnected", away);
   }
+}
+
+// A stream ends with the session too; then the page leads to where one signs in, and back.
+async function leaveIfSignedOut() {
+  const answer = await fetch("/api/v1/me").catch(() => null);
+  if (answer?.status === 401) location.reload();
 }
 
 function watchLive(element) {
