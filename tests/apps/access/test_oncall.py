@@ -10,7 +10,7 @@ from molt.adapters.playbooks import load_playbook, shipped_text
 from molt.core.runbook import problems, runbook
 from molt.ports import Notice
 
-from .conftest import acts
+from .conftest import acts, audit_of
 
 ADMIN = {"authorization": f"Bearer {TOKENS['admin']}"}
 
@@ -97,21 +97,57 @@ def test_an_alert_is_acknowledged_over_the_api_with_name_and_reason(server, aler
     assert httpx.post(url, json={}, headers=viewer, trust_env=False).status_code == 403
 
 
-def test_the_link_in_an_alert_lets_its_reader_say_so_and_nothing_else(server, alert, browser):
+@pytest.fixture
+def link(server, alert) -> str:
+    """The signed link in what on-call got, as a path."""
     (line,) = [text for text in server.sent[-1].body.splitlines() if text.startswith("I am on it")]
-    path = line.partition(server.url)[2]
+    return line.partition(server.url)[2]
 
-    page = browser.http.get(path)
+
+def test_the_link_in_an_alert_lets_its_reader_say_so_and_nothing_else(server, link, browser):
+    page = browser.http.get(link)
     assert page.status_code == 200
-    assert server.alerts.all()[0].acked_by == ""
-    forged = path[:-2] + ("AA" if not path.endswith("AA") else "BB")
-    assert browser.http.get(forged).status_code == 404
-    answer = browser.http.post(path, data={"name": "Ann"}, headers={"origin": browser.url})
+    assert server.alerts.all()[0].acked_by == "", "looking at it changes nothing"
+
+    form = {"name": "Ann", "note": "calling the bar"}
+    answer = browser.http.post(link, data=form, headers={"origin": browser.url})
 
     assert "link: Ann is on it" in answer.text
-    assert server.alerts.all()[0].acked_by == "link: Ann"
+    acked = server.alerts.all()[0]
+    assert (acked.acked_by, acked.ack_note) == ("link: Ann", "calling the bar")
     assert not browser.signed_in()
-    assert path.rpartition("/")[2] not in str(acts(server))
+    assert acts(server)[-2] == ("acknowledge_by_link", "link: Ann", 200)
+    assert link.rpartition("/")[2] not in str(audit_of(server))
+
+
+def test_a_program_may_follow_the_link_too_when_it_says_for_whom(server, link):
+    """Without `Origin`, as curl sends it: the link itself is the secret."""
+    url = f"{server.url}{link}"
+    nameless = httpx.post(url, trust_env=False)
+    assert nameless.status_code == 422
+    assert "Say who you are" in nameless.text
+    assert server.alerts.all()[0].acked_by == ""
+
+    assert httpx.post(url, data={"name": "pager"}, trust_env=False).status_code == 200
+    assert server.alerts.all()[0].acked_by == "link: pager"
+
+
+def test_a_link_that_was_used_changed_or_is_too_old_is_refused_and_says_why(server, link, browser):
+    forged = link[:-2] + ("AA" if not link.endswith("AA") else "BB")
+    assert browser.http.get(forged).status_code == 404
+    assert "not one of ours" in browser.http.post(forged, data={"name": "Eve"}).text
+    assert server.alerts.all()[0].acked_by == ""
+
+    browser.http.post(link, data={"name": "Ann"})
+    second = browser.http.post(link, data={"name": "Bob"})
+    assert second.status_code == 409
+    assert "Somebody was there before you" in second.text
+    assert server.alerts.all()[0].acked_by == "link: Ann", "the first stays on record"
+
+    server.later(days=7, seconds=1)
+    late = browser.http.post(link, data={"name": "Ann"})
+    assert late.status_code == 404
+    assert "too old" in late.text
 
 
 def test_pages_of_on_call_show_what_there_is(server, alert, browser):

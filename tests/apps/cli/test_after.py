@@ -70,6 +70,8 @@ def test_tasks_have_owners_and_days_and_close_the_rollout_when_all_are_signed(
 ):
     completed(molt, server, tmp_path)
     assert "nobody" in molt("tasks", "list").out
+    soon = molt("tasks", "assign", 1, "--owner", "bea", "--due", "tomorrow")
+    assert (soon.code, "expected a day such as 2026-05-31" in soon.err) == (2, True)
     assert molt("tasks", "assign", 1, "--owner", "bea", "--due", "2020-01-31").code == 0
     first, second = molt.json("tasks", "list")["tasks"]
     assert (first["owner"], first["due"], first["overdue"]) == ("bea", "2020-01-31", True)

@@ -33,6 +33,17 @@ def test_an_alert_is_listed_and_acknowledged(molt: Molt, server: Server):
     assert molt("ack").code == 2
 
 
+def test_news_that_only_informs_waits_for_nobody(molt: Molt, server: Server):
+    server.call(server.alerts.notify(Notice("critical", "rolled back", "numbers", "i1")))
+    server.call(server.alerts.notify(Notice("info", "at 5%", "all gates passed", "r")))
+
+    assert "rolled back" in molt("ack").out
+    assert molt.json("alerts", "list", "--open") == []
+    assert molt("ack").code == 2
+    (line,) = [row for row in molt("alerts", "list").out.splitlines() if "at 5%" in row]
+    assert "nobody" not in line
+
+
 def test_the_runbook_is_written_and_checked(offline: Molt, tmp_path: Path):
     text = offline("runbook", "wf-11").out
     assert hash_in(text) == load_playbook("wf-11").hash()

@@ -1,5 +1,6 @@
 """`molt retro` and `molt tasks`: what a rollout was, and what is still to do."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,11 +63,19 @@ def list_tasks(
         _show(api.get(at("rollouts", pick(api, rollout), "tasks")), as_json)
 
 
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}; expected a day such as 2026-05-31") from None
+
+
 def assign(
     number: Number,
     owner: Annotated[str, typer.Option("--owner", help="Who does it.")],
     due: Annotated[
-        str | None, typer.Option("--due", metavar="DAY", help="Such as 2026-05-31.")
+        date | None,
+        typer.Option("--due", parser=_day, metavar="DAY", help="Such as 2026-05-31."),
     ] = None,
     rollout: Rollout = None,
     url: Url = None,
@@ -76,7 +85,7 @@ def assign(
     """Give a task to somebody."""
     with connect(url, token) as api:
         path = at("rollouts", pick(api, rollout), "tasks", str(number), "assign")
-        _show(api.post(path, {"owner": owner, "due": due}), as_json)
+        _show(api.post(path, {"owner": owner, "due": due.isoformat() if due else None}), as_json)
 
 
 def sign(

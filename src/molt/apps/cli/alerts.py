@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def list_alerts(
     only_open: Annotated[
-        bool, typer.Option("--open", help="Only those nobody has acknowledged.")
+        bool, typer.Option("--open", help="Only those that wait for somebody to be on them.")
     ] = False,
     url: Url = None,
     token: Token = None,
@@ -39,7 +39,7 @@ def list_alerts(
 ) -> None:
     """List the latest alerts: whether they arrived, and who is on them."""
     with connect(url, token) as api:
-        found = [a for a in api.get("/alerts") if not (only_open and a["acked_by"])]
+        found = [a for a in api.get("/alerts") if _open(a) or not only_open]
     if as_json:
         print_json(found)
         return
@@ -55,12 +55,17 @@ def list_alerts(
                 str(a["count"]),
                 a["severity"],
                 a["state"],
-                a["acked_by"] or "nobody",
+                a["acked_by"] or ("nobody" if _open(a) else "-"),
                 a["title"],
             )
             for a in printable(found)
         ],
     )
+
+
+def _open(alert: dict[str, Any]) -> bool:
+    """Whether somebody should be on it and nobody is; news that only informs waits for nobody."""
+    return not alert["acked_by"] and alert["severity"] != "info"
 
 
 def ack(
@@ -75,7 +80,7 @@ def ack(
     """Acknowledge an alert: you are on it."""
     with connect(url, token) as api:
         if alert is None:
-            open_ones = [a["id"] for a in api.get("/alerts") if not a["acked_by"]]
+            open_ones = [a["id"] for a in api.get("/alerts") if _open(a)]
             if not open_ones:
                 raise OperatorError("No alert is open")
             alert = open_ones[0]

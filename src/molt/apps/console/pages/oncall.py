@@ -8,7 +8,6 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from molt.adapters.playbooks import load_playbook
-from molt.apps.access.sessions import prove_origin
 from molt.apps.access.signed import opened
 from molt.apps.api import checklist
 from molt.apps.api.alerts import desk_of, runbook_text
@@ -81,22 +80,36 @@ def _plan(request: Request) -> Playbook:
 async def ack_page(token: str, request: Request) -> Response:
     """Ask who it is; looking at the link changes nothing, since chat programs look at links."""
     alert = _of_link(token, request)
-    status = 200 if alert else 404
-    return render(request, "ack.html", None, status=status, alert=alert, token=token)
+    return _of_alert(request, token, alert, 200 if alert else 404)
 
 
 @router.post("/ack/{token}", name="acknowledge_by_link")
 async def ack_by_link(
-    token: str, request: Request, name: Annotated[str, Form(min_length=1, max_length=100)]
+    token: str,
+    request: Request,
+    name: Annotated[str, Form(max_length=100)] = "",
+    note: Annotated[str, Form(max_length=500)] = "",
 ) -> Response:
-    """Somebody with the link is on it."""
-    prove_origin(request)
-    alert = _of_link(token, request)
-    if alert is not None:
-        request.state.claims_to_be = f"link: {name}"
-        alert = await desk_of(request).acknowledge(alert.id, f"link: {name}")
-    status = 200 if alert else 404
-    return render(request, "ack.html", None, status=status, alert=alert, token=token)
+    """Somebody with the link is on it. The link is the secret and no session counts here, so that
+    it does not matter which page or program sends it."""
+    alert, name = _of_link(token, request), name.strip()
+    if alert is None:
+        return _of_alert(request, token, None, 404, "this link is too old, or not one of ours")
+    if alert.acked_by:
+        return _of_alert(request, token, alert, 409, f"{alert.acked_by} was first")
+    if not name:
+        return _of_alert(request, token, alert, 422, "Say who you are: your name, as `name`")
+    request.state.claims_to_be = f"link: {name}"
+    alert = await desk_of(request).acknowledge(alert.id, f"link: {name}", note)
+    return _of_alert(request, token, alert)
+
+
+def _of_alert(
+    request: Request, token: str, alert: Alert | None, status: int = 200, problem: str = ""
+) -> Response:
+    request.state.refused = problem
+    page = {"alert": alert, "token": token, "problem": problem}
+    return render(request, "ack.html", None, status=status, **page)
 
 
 def _of_link(token: str, request: Request) -> Alert | None:
