@@ -37,7 +37,8 @@ class Api:
             timeout=TIMEOUT,
             # A proxy that the environment names is no way to this machine itself.
             trust_env=parts.hostname not in LOCAL,
-            verify=parts.scheme == "https",
+            # The authority that SSL_CERT_FILE names counts everywhere.
+            verify=httpx.create_ssl_context() if parts.scheme == "https" else False,
         )
         self._token_given = bool(token)
 
@@ -80,6 +81,11 @@ class Api:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: httpx.TransportError) -> Unreachable:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return Unreachable(
+                f"The certificate of {self.url} is not to be trusted ({error}). Where it is of your "
+                "own authority: SSL_CERT_FILE=ca.pem"
+            )
         reason = "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error)
         return Unreachable(
             f"Molt cannot be reached at {self.url} ({reason or type(error).__name__}). "

@@ -82,7 +82,7 @@ def _announce(installation: Any, as_json: bool) -> None:
         "gateway, for your users": ready["gateway"],
         "models and tools of your agent": ready["egress"],
         "control API": f"{ready['api']}, described at {ready['api']}/docs",
-        "console": f"{ready['api']}/console",
+        "console": ready["console"],
     }
     console.print("Molt is ready.")
     for what, where in addresses.items():

@@ -78,6 +78,7 @@ class Installation:
         return {
             "gateway": f"{scheme}://{self.settings.listen}",
             "api": f"http://{self.settings.api}",
+            "console": f"{self.settings.public_api}/console",
             "egress": f"http://{self.settings.egress.listen}" if self.settings.egress else None,
             "token": control.ready.get("token"),
             "control_pid": control.process.pid if control.process else None,
