@@ -97,6 +97,16 @@ def test_an_alert_is_acknowledged_over_the_api_with_name_and_reason(server, aler
     assert httpx.post(url, json={}, headers=viewer, trust_env=False).status_code == 403
 
 
+def test_what_only_informs_asks_nobody_to_be_on_it(server):
+    server.call(server.alerts.notify(Notice("info", "at 5%", "all gates passed", "r")))
+    assert "console/alerts" in server.sent[-1].body
+    assert "Runbook" not in server.sent[-1].body
+    spent = Notice("info", "50% of today's budget is spent", "$5 of $10", "s", about="cost")
+    server.call(server.alerts.notify(spent))
+    assert "runbook#cost" in server.sent[-1].body
+    assert "I am on it" not in server.sent[-1].body
+
+
 @pytest.fixture
 def link(server, alert) -> str:
     """The signed link in what on-call got, as a path."""

@@ -73,16 +73,19 @@ def runbook_text(state: Any, rollout: str | None = None) -> str:
 
 
 def links(public_url: str, key: bytes) -> Any:
-    """Lines that lead from an alert to the console, the runbook, and to saying that you are on it."""
+    """Lines that lead from an alert to the console, the runbook, and to saying that you are on it.
+
+    What only informs needs nobody, and where it is about nothing in the runbook, no section of it.
+    """
 
     def lines(alert: Alert) -> list[str]:
-        until = alert.last_at.timestamp() + LINK_SECONDS
-        token = sign("ack", {"alert": alert.id}, until, key)
-        return [
-            "",
-            f"Console: {public_url}/console/alerts",
-            f"Runbook: {public_url}/console/runbook#{alert.about or 'alarm'}",
-            f"I am on it: {public_url}/console/ack/{token}",
-        ]
+        found = ["", f"Console: {public_url}/console/alerts"]
+        if alert.about or alert.severity != "info":
+            found.append(f"Runbook: {public_url}/console/runbook#{alert.about or 'alarm'}")
+        if alert.severity != "info":
+            until = alert.last_at.timestamp() + LINK_SECONDS
+            token = sign("ack", {"alert": alert.id}, until, key)
+            found.append(f"I am on it: {public_url}/console/ack/{token}")
+        return found
 
     return lines

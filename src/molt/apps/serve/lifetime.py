@@ -7,6 +7,7 @@ gone.
 import asyncio
 import contextlib
 import json
+import logging
 import signal
 import socket
 import sys
@@ -44,6 +45,11 @@ def bind(address: str) -> socket.socket:
     return sock
 
 
+def _not_cut_short(record: logging.LogRecord) -> bool:
+    """Live pages that a stop cuts short are no errors to write pages of traceback about."""
+    return not (record.exc_info and record.exc_info[0] is asyncio.CancelledError)
+
+
 class Server(uvicorn.Server):
     """A server that prints `announce` as one JSON line when it takes requests.
 
@@ -54,6 +60,7 @@ class Server(uvicorn.Server):
         self, config: uvicorn.Config, announce: dict[str, Any], *, patient: bool = False
     ) -> None:
         super().__init__(config)
+        logging.getLogger("uvicorn.error").addFilter(_not_cut_short)
         self._announce = announce
         self._patient = patient
 
