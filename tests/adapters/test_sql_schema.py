@@ -112,7 +112,8 @@ def test_what_is_asked_often_is_found_by_an_index(tmp_path, statement, values):
     with engine.connect() as connection:
         connection.execute(statement, values)
     assert any(step.startswith("SEARCH") for step in steps), steps
-    assert not any(step.startswith("SCAN") and "CONSTANT" not in step for step in steps), steps
+    scans = [s for s in steps if s.startswith("SCAN") and not ("CONSTANT" in s or "VALUES" in s)]
+    assert not scans, steps
     assert not any("TEMP B-TREE" in step for step in steps), steps
 
 

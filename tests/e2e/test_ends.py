@@ -6,26 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from .conftest import Molt, until
 
 
-def descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[psutil.Process]:
     """All processes that a process has started, and those that they have."""
-    found = subprocess.run(
-        ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.split()
-    return [p for child in map(int, found) for p in (child, *descendants(child))]
+    return psutil.Process(pid).children(recursive=True)
 
 
-def alive(pid: int) -> bool:
+def alive(process: psutil.Process) -> bool:
     """Whether it runs; one that has ended and was not waited for does not."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return state != "Z"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count, islice
 from pathlib import Path
 
 import httpx
@@ -94,9 +95,11 @@ def test_a_dead_agent_fails_no_user_and_is_rolled_back(
             assert molt.ask("Show me your beers").headers["x-molt-arm"] == "candidate"
             agent.kill()
 
+            guests = (f"u{n}" for n in count())  # nobody asks so often as to be limited
+
             def asked_until_back() -> bool:
-                for n in range(5):
-                    assert molt.ask("Show me your beers", f"u{n}").status_code == 200
+                for guest in islice(guests, 5):
+                    assert molt.ask("Show me your beers", guest).status_code == 200
                 return molt.state()["phase"] == "rolled_back"
 
             until(asked_until_back, seconds=40, what="rolled back by the error trigger")
