@@ -162,7 +162,7 @@ def _cost(scene: Scene, t: CostTrigger) -> Ruling:
     cap = scene.playbook.cost.spend_cap_per_day
     spent = scene.book.spent_since(scene.now - timedelta(days=1)).cost
     if cap is not None and spent >= cap:
-        text = f"${spent:.2f} spent in 24 h, the cap is ${cap:g}"
+        text = f"${spent:.2f} spent in 24 h, the cap is ${cap:.2f}"
         return Ruling("cost", "fail", text, {"spent": spent, "cap": cap})
     projected = scene.rollout.projected_cost
     if projected is None:

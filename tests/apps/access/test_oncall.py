@@ -8,7 +8,7 @@ from tests.apps.cli.conftest import TOKENS
 
 from molt.adapters.playbooks import load_playbook, shipped_text
 from molt.core.runbook import problems, runbook
-from molt.ports import Notice
+from molt.ports import Delivery, Notice
 
 from .conftest import acts, audit_of
 
@@ -171,3 +171,17 @@ def test_pages_of_on_call_show_what_there_is(server, alert, browser):
     assert re.search(r"an event travelled /api/v1/stream in \d+ ms", page)
     assert browser.post(f"/console/alerts/{alert}/ack", {"reason": "mine"}).status_code == 303
     assert "operator is on it: mine" in browser.http.get("/console/alerts").text
+
+
+def test_an_alert_that_nobody_got_says_how_often_it_was_tried_until_somebody_is_on_it(
+    server, browser
+):
+    server.phone.answer = Delivery(False, "json://pager: refused", 4)
+    server.call(server.alerts.notify(Notice("critical", "rolled back", "20 of 59", "i1")))
+    browser.sign_in("operator")
+    page = browser.http.get("/console/alerts").text
+    assert "Nobody has got it: json://pager: refused Tried 4 times, the next time at" in page
+
+    alert = server.alerts.all()[0].id
+    assert browser.post(f"/console/alerts/{alert}/ack", {}).status_code == 303
+    assert "Nobody has got it" not in browser.http.get("/console/alerts").text
