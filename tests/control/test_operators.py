@@ -83,6 +83,7 @@ async def test_the_file_bounds_the_share_and_the_log_says_so(house: House):
     assert house.share == 200
     assert house.rollout.share == 5, "the rollout itself stays where it is"
     (changed,) = house.facts(BoundsChanged)
+    assert changed.reason.startswith("flags of the operator: ")
     assert (changed.bounds["traffic_percent"], changed.by) == (2.0, "operator")
     house.flags_file.write_text("")
     await house.controller.tick()

@@ -205,7 +205,11 @@ class Controller:
         if self.operator.bounds == desk.rollout.bounds or desk.rollout.phase is Phase.ABORTED:
             return []
         bounds = msgspec.to_builtins(self.operator.bounds)
-        return [BoundsChanged(at=self.clock.now(), by="operator", bounds=bounds)]
+        said = ", ".join(
+            f"{name} {value}" for name, value in bounds.items() if value not in (None, {})
+        )
+        why = f"flags of the operator: {said or 'none'}"
+        return [BoundsChanged(at=self.clock.now(), by="operator", reason=why, bounds=bounds)]
 
     def _flag_alarm(self, desk: Desk) -> list[AnyEvent]:
         problem, alarms = self.operator.problem, desk.rollout.alarms

@@ -8,7 +8,7 @@ from tests.apps.cli.conftest import PLAYBOOK, TOKENS, until
 
 from molt.core.errors import StoreUnavailable
 
-from .conftest import acts
+from .conftest import acts, audit_of
 
 
 @pytest.fixture
@@ -134,3 +134,24 @@ def test_what_is_refused_is_no_use(api, server):
     assert api("DELETE", "/tokens/ci").status_code == 200
     assert api("GET", "/me", token).status_code == 401
     assert used(server, "ci") is None
+
+
+def test_the_record_says_whom_it_was_about_and_why(api, server):
+    made(api, name="ci", role="operator", scopes=["report"], reason="nightly builds")
+    assert api("DELETE", "/tokens/ci", params={"reason": "leaked"}).status_code == 200
+
+    added, revoked = [r for r in audit_of(server) if r["kind"] == "access"]
+    assert added["given"] == {"name": "ci", "role": "operator", "scopes": "report"}
+    assert added["reason"] == "nightly builds"
+    assert (revoked["path"], revoked["reason"]) == ("/api/v1/tokens/ci", "leaked")
+
+
+def test_the_console_says_which_token_was_revoked(browser, server):
+    browser.sign_in("admin")
+    browser.post("/console/people/tokens/revoke", {"name": "viewer", "reason": "has left"})
+    record = audit_of(server)[-1]
+    assert (record["act"], record["given"], record["reason"]) == (
+        "revoke_token",
+        {"name": "viewer"},
+        "has left",
+    )

@@ -1,6 +1,8 @@
 """`molt token`, on a real database."""
 
 import asyncio
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,32 @@ def test_a_token_that_cannot_be_meant_is_a_usage_error(
     offline: Molt, data: Path, wrong: tuple[str, ...]
 ):
     assert offline("token", "add", "ci", "--dir", data, *wrong).code == 2
+
+
+def test_what_is_done_to_tokens_on_the_machine_itself_is_in_the_audit_log(
+    offline: Molt, data: Path
+):
+    offline("token", "add", "ci", "--role", "operator", "-m", "nightly builds", "--dir", data)
+    offline("token", "revoke", "ci", "--yes", "-m", "leaked", "--dir", data)
+
+    exported = offline("audit", "export", "--dir", data)
+    records = [json.loads(line) for line in exported.out.splitlines()]
+    people = [r for r in records if r["kind"] == "access"]
+    assert [(r["act"], r["reason"], r["via"]) for r in people] == [
+        ("add_token", "nightly builds", "data directory"),
+        ("revoke_token", "leaked", "data directory"),
+    ]
+    assert people[0]["given"] == {"name": "ci", "role": "operator"}
+    assert "@" in people[0]["by"]
+    assert offline.json("token", "list", "--dir", data)[0]["created_by"] == people[0]["by"]
+    verified = offline.json("audit", "verify", "--dir", data)
+    assert (verified["ok"], verified["unanchored"]) == (True, [])
+
+
+def test_a_token_is_revoked_even_when_the_audit_log_cannot_be_written(offline: Molt, data: Path):
+    made = offline.json("token", "add", "ci", "--dir", data)
+    shutil.rmtree(data / "audit")
+    (data / "audit").write_text("no folder")
+    ran = offline("token", "revoke", "ci", "--yes", "--dir", data)
+    assert (ran.code, "not in the audit log" in ran.err) == (0, True)
+    assert role_of(data, made["token"]) is None

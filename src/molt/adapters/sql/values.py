@@ -33,8 +33,8 @@ SILENT_GATEWAYS_KEPT: Final = timedelta(days=7)
 class ApiToken(msgspec.Struct, frozen=True):
     """What is kept of an API token: never the token, only its SHA-256 in hex.
 
-    `scopes` narrow what its role may do; none means all of it. `created_by` is empty where it was
-    made on the machine itself. `last_used_at` is right to the minute; None before its first use.
+    `scopes` narrow what its role may do; none means all of it. `created_by` is `user@host` where it
+    was made on the machine itself, and empty for the first. `last_used_at` is right to the minute; None before its first use.
     """
 
     name: str

@@ -21,6 +21,22 @@ SYSTEMS: Final = frozenset(
 
 ACTS_OF_READING: Final = frozenset({"/api/v1/audit/export"})
 WHY: Final = ("reason", "cause", "text", "note")
+GIVEN: Final = (
+    "name",
+    "role",
+    "scopes",
+    "expires_in_days",
+    "everywhere",
+    "phase",
+    "waive",
+    "digest",
+    "candidate_version",
+    "owner",
+    "due",
+)
+"""What else of a request belongs on record: whom or what it was about."""
+
+GIVEN_CHARACTERS: Final = 200
 BODY_BYTES: Final = 16_384
 TEXT_CHARACTERS: Final = 500
 
@@ -88,6 +104,7 @@ class AccessRecord:
         state = request.scope["state"]
         caller = state.get("caller")
         route = request.scope.get("route")
+        fields = _fields(request, asked)
         record: dict[str, Any] = {
             "at": self._owner.state.clock.now(),
             "kind": "access",
@@ -100,8 +117,12 @@ class AccessRecord:
             "method": request.method,
             "path": _path(request.url.path),
             "status": status,
-            "reason": _why(request, asked),
+            "reason": next((fields[name] for name in WHY if fields.get(name)), "")[
+                :TEXT_CHARACTERS
+            ],
         }
+        if given := {name: fields[name][:GIVEN_CHARACTERS] for name in GIVEN if fields.get(name)}:
+            record["given"] = given
         if status >= 400:
             record["refused"] = state.get("refused", "")[:TEXT_CHARACTERS] or _detail(said)
         if self._unrecorded:
@@ -114,18 +135,21 @@ def _path(path: str) -> str:
     return "/console/ack/..." if path.startswith("/console/ack/") else path[:TEXT_CHARACTERS]
 
 
-def _why(request: Request, asked: bytes) -> str:
-    """What the person gave as the reason."""
+def _fields(request: Request, asked: bytes) -> dict[str, str]:
+    """The texts, numbers and lists of them that a request came with: its query and its body."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    found: dict[str, Any] = dict(request.query_params) if request.method not in SAFE else {}
     if kind == "application/json":
-        fields = _json(asked)
+        found |= _json(asked)
     elif kind == "application/x-www-form-urlencoded":
-        parsed = parse_qs(asked.decode("utf-8", "replace"))
-        fields = {name: values[0] for name, values in parsed.items()}
-    else:
-        fields = {}
-    given = (fields.get(name) for name in WHY)
-    return next((text[:TEXT_CHARACTERS] for text in given if isinstance(text, str) and text), "")
+        found |= parse_qs(asked.decode("utf-8", "replace"))
+    return {name: _text(value) for name, value in found.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(one) for one in value)
+    return str(value) if isinstance(value, str | int | float) else ""
 
 
 def _detail(said: bytes) -> str:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import Field
 
 from molt.adapters.sql.values import ApiToken
@@ -15,6 +15,7 @@ from molt.apps.api.models import Body
 router = APIRouter(prefix="/api/v1", tags=["people"])
 
 Name = Annotated[str, Path(min_length=1, max_length=200)]
+Why = Annotated[str, Query(max_length=500, description="Why; goes on record.")]
 
 
 class NewToken(Body):
@@ -72,7 +73,7 @@ async def add_token(body: NewToken, request: Request, caller: Admin) -> dict[str
 
 
 @router.delete("/tokens/{name}")
-async def revoke_token(name: Name, request: Request, _: Admin) -> dict[str, Any]:
+async def revoke_token(name: Name, request: Request, _: Admin, reason: Why = "") -> dict[str, Any]:
     """End the live token of this name now, and the sessions that were begun with it."""
     if not await request.app.state.tokens.revoke(name):
         raise HTTPException(404, f"There is no live token of the name {name!r}")
@@ -89,7 +90,7 @@ async def list_sessions(request: Request, _: Admin) -> list[dict[str, Any]]:
 
 
 @router.delete("/sessions/{name}")
-async def end_sessions(name: Name, request: Request, _: Admin) -> dict[str, Any]:
+async def end_sessions(name: Name, request: Request, _: Admin, reason: Why = "") -> dict[str, Any]:
     """Sign somebody out everywhere now."""
     ended = await request.app.state.store.sessions.end_all(name)
     if not ended:

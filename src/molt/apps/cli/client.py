@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from molt import __version__
 from molt.apps.cli.configured import api_url
 from molt.apps.cli.exits import TokenRefused, Unreachable
 from molt.core.errors import OperatorError, Refused, VersionConflict
@@ -33,7 +34,8 @@ class Api:
         self.url = url
         self._http = httpx.Client(
             base_url=f"{url}/api/v1",
-            headers={"authorization": f"Bearer {token}"} if token else {},
+            headers={"user-agent": f"molt/{__version__} (command line)"}
+            | ({"authorization": f"Bearer {token}"} if token else {}),
             timeout=TIMEOUT,
             # A proxy that the environment names is no way to this machine itself.
             trust_env=parts.hostname not in LOCAL,

@@ -9,7 +9,8 @@ import typer
 from molt.apps.cli.asking import confirm
 from molt.apps.cli.configured import data_dir
 from molt.apps.cli.data_dir import with_store
-from molt.apps.cli.options import Json, Yes
+from molt.apps.cli.local_record import local_person, put_on_record
+from molt.apps.cli.options import Json, Reason, Yes
 from molt.apps.cli.show import moment, print_json, print_table
 from molt.core.errors import OperatorError
 
@@ -68,6 +69,7 @@ def add(
             "--expires", parser=_lifetime, metavar="DURATION", help="Such as 90d; default: never."
         ),
     ] = None,
+    reason: Reason = "",
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
@@ -85,8 +87,16 @@ def add(
     now = datetime.now(UTC)
     token = new_token()
     until = now + expires if expires else None
-    kept = ApiToken(name, role, token_hash(token), now, until, scopes=scopes)
-    with_store(directory or data_dir(), lambda store: store.tokens.add(kept))
+    person, folder = local_person(), directory or data_dir()
+    kept = ApiToken(name, role, token_hash(token), now, until, scopes=scopes, created_by=person)
+    with_store(folder, lambda store: store.tokens.add(kept))
+    given = {
+        "name": name,
+        "role": role,
+        "scopes": ", ".join(scopes),
+        "expires_at": str(until or ""),
+    }
+    put_on_record(folder, "add_token", person, reason, given)
     if as_json:
         shown = {"name": name, "role": role, "scopes": scopes, "expires_at": until}
         print_json(shown | {"token": token})
@@ -116,7 +126,11 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
 
 
 def revoke(
-    name: Name, directory: Directory = None, yes: Yes = False, as_json: Json = False
+    name: Name,
+    reason: Reason = "",
+    directory: Directory = None,
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """End a token now."""
     folder = directory or data_dir()
@@ -126,6 +140,7 @@ def revoke(
         raise OperatorError(f"No live token {name!r}; known: {', '.join(live) or 'none'}")
     confirm(f"Revoke the token of {name} now?", yes)
     with_store(folder, lambda store: store.tokens.revoke(name))
+    put_on_record(folder, "revoke_token", local_person(), reason, {"name": name})
     if as_json:
         print_json({"name": name, "revoked": True})
     else:
