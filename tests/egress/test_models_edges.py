@@ -11,10 +11,9 @@ from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
-from molt.core.policy import ToolPolicy
 from molt.egress.settings import ModelService
 
-from .clients import BROKEN, REFUSED, ask
+from .clients import REFUSED, ask
 from .conftest import World, until
 
 HOSTED = {
@@ -36,7 +35,7 @@ async def test_a_forbidden_tool_that_the_provider_would_run_is_refused_when_it_i
 
 
 async def test_a_name_in_pieces_is_stopped_too(world: World):
-    world.provider.pieces = True
+    world.provider.cut_name = lambda name: [name[:4], name[4:]]
     world.provider.tools = [("menu_search", "{}"), ("menu_drop", "{}")]
     said = await ask("chat", world.url, world.token(), stream=True)
     assert "menu_drop" not in said.tools
@@ -235,26 +234,3 @@ async def test_pydantic_ai_is_told_when_the_run_has_no_tokens_left(world: World)
     with pytest.raises(ModelHTTPError, match="MOLTBOT_MAX_TOKENS_PER_REQUEST"):
         await agent.run("tea?", model_settings=settings)  # pyright: ignore
     await provider.client.close()
-
-
-@pytest.mark.parametrize("api", ["chat", "responses", "messages"])
-async def test_arguments_in_a_whole_answer_keep_the_rules(world: World, api: str):
-    policy = ToolPolicy(allow=("*",), arguments={"add_*": ("quantity <= 20",)})
-    await world.say(tools={"guest": policy})
-    world.provider.tools = [("add_to_cart", '{"quantity": 20}')]
-    said = await ask(api, world.url, world.token(), stream=False)
-    assert said.tools == ("add_to_cart",)
-    assert not world.control.reported
-
-    world.provider.tools = [("add_to_cart", '{"quantity": 21}')]
-    said = await ask(api, world.url, world.token(), stream=False)
-    assert said.tools == ()
-    assert "quantity" in (said.refusal or "")
-    (violation,) = world.control.reported.values()
-    assert violation.tool == "add_to_cart"
-
-    if api == "messages":
-        return  # arguments are an object of the answer there, not a text of their own
-    world.provider.tools = [("add_to_cart", '{"quantity": 21, "quantity": 1}')]
-    with pytest.raises(BROKEN, match="cannot be judged"):
-        await ask(api, world.url, world.token(), stream=False)

@@ -13,11 +13,11 @@ from molt.egress.house import House
 from molt.egress.http import BodyTooLarge, Request
 from molt.egress.kept import kept_text
 from molt.egress.ledger import Reservation
+from molt.egress.model_stream import ModelStream, Stop
 from molt.egress.providers import Provider, back, token_of
 from molt.egress.runs import Caller
+from molt.egress.verdicts import Unjudged, verdict
 from molt.wire.codings import is_read
-from molt.wire.events import Blocks, EventTooLarge
-from molt.wire.jsonrpc import Malformed, strict_json
 from molt.wire.models import Asked, Dialect, Made, Passing, Unreadable
 from molt.wire.usage import UNKNOWN, JsonReader, StreamReader, Usage
 
@@ -181,29 +181,20 @@ class ModelCall:
                 calls = self._dialect.calls(body)
             except Unreadable as error:
                 raise Denied(502, "unreadable", f"The model's answer is {error}") from None
-            for call in calls:
-                if (objection := self._objection(call)) is not None:
-                    await self._violated(call, "called in the model's answer")
-                    body = self._dialect.refusal(body, objection)
-                    break
+            body = await self._judged(calls, body)
         await self._finish(answer.status, body, headers)
 
-    def _objection(self, call: Made) -> str | None:
-        """Why the policy forbids a call of which all is known, in words for the model's reader."""
-        policy = self._caller.policy
-        if policy is None:
-            return None
-        if not policy.permits(call.name):
-            return _refused(call.name)
-        try:
-            arguments = strict_json((call.arguments or "{}").encode())
-        except Malformed as error:
-            if not policy.has_rules(call.name):
-                return None
-            text = f"The arguments of {call.name} cannot be judged: {error}"
-            raise Denied(502, "unreadable", text) from None
-        problem = policy.objection(call.name, arguments)
-        return None if problem is None else f"The policy forbids this call: {problem}"
+    async def _judged(self, calls: list[Made], body: bytes) -> bytes:
+        """The answer, or a refusal in its place."""
+        assert self._caller.policy is not None
+        for call in calls:
+            found = verdict(self._caller.policy, call)
+            if isinstance(found, Unjudged):
+                raise Denied(502, "unreadable", found.why)
+            if found is not None:
+                await self._violated(found.made, "called in the model's answer")
+                return self._dialect.refusal(body, found.why)
+        return body
 
     async def _finish(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self._settle()
@@ -213,67 +204,38 @@ class ModelCall:
 
     async def _stream(self, answer: aiohttp.ClientResponse, headers: list[tuple[bytes, bytes]]):
         assert self._asked is not None
-        reader, blocks = StreamReader(), Blocks()
-        passing = self._passing = self._dialect.passing(self._asked)
+        assert self._admitted is not None
+        reader = StreamReader()
+        limit = self._caller.limits.max_tokens_per_request
+        cut = f"Molt cut this answer: the run has used its {limit} tokens"
+        policy, most = self._caller.policy, self._admitted.most
+        stream = ModelStream(self._dialect, self._asked, policy, most, cut)
+        self._passing = stream.passing
         await self._request.begin(answer.status, headers)
         try:
             async for piece in answer.content.iter_any():
                 reader.feed(piece)
-                out: list[bytes] = []
-                ended = await self._read(passing, blocks.feed(piece), out)
-                data = b"".join(out)
-                if ended:
+                data = stream.feed(piece)
+                if stream.stop is not None:
                     self._usage = _begun(reader.finish())
-                    await self._end(data)
-                    return
+                    break
                 if data and not self._left:
                     await self._request.write(data)
-            self._usage = reader.finish()
-            await self._last(passing, blocks)
-        except EventTooLarge as error:
-            await self._end(passing.fail(str(error)))
+            else:
+                self._usage = reader.finish()
+                data = stream.finish()
+            if stream.stop is not None:
+                data += await self._stopped(stream, stream.stop)
+            await self._end(data)
         finally:
             self._usage = self._usage or _begun(reader.finish())
 
-    async def _read(self, passing: Passing, events: list[bytes], out: list[bytes]) -> bool:
-        """Collect in `out` what goes on; True when the stream ends here."""
-        for block in events:
-            try:
-                data = passing.read(block)
-            except Unreadable as error:
-                if self._caller.policy is None:
-                    out.append(block)
-                    continue
-                self._reason = "unreadable"
-                out.append(passing.fail(f"Molt stopped this answer: an event is {error}"))
-                return True
-            if passing.named and await self._refused(passing, out):
-                return True
-            out.append(data)
-            if self._over(passing):
-                self._reason = "token_limit"
-                out.append(passing.cut(self._limit_text()))
-                return True
-        return False
-
-    async def _refused(self, passing: Passing, out: list[bytes]) -> bool:
-        bad = next((name for name in passing.named if self._caller.forbids(name)), None)
-        if bad is None:
-            return False
-        await self._violated(Made(bad), "called in the model's answer")
-        out.append(passing.refuse(_refused(bad)))
-        return True
-
-    async def _last(self, passing: Passing, blocks: Blocks) -> None:
-        out: list[bytes] = []
-        rest = blocks.finish()
-        if rest and await self._read(passing, [rest], out):
-            await self._end(b"".join(out))
-            return
-        data = passing.finish()
-        if passing.named and await self._refused(passing, out):
-            data = b""
-        await self._end(b"".join([*out, data]))
+    async def _stopped(self, stream: ModelStream, stop: Stop) -> bytes:
+        """The end of a stream that goes no further."""
+        self._reason = stop.reason
+        if stop.made is not None:
+            await self._violated(stop.made, "called in the model's answer")
+        return stream.end()
 
     async def _end(self, data: bytes) -> None:
         self._settle()
@@ -281,18 +243,6 @@ class ModelCall:
             if data:
                 await self._request.write(data)
             await self._request.end()
-
-    def _over(self, passing: Passing) -> bool:
-        """Whether more has come out than may, by a count that a provider which keeps to the limit
-        never reaches: a piece is at least one token, a token hardly more than eight bytes."""
-        assert self._admitted is not None
-        assert self._asked is not None
-        least = max(min(passing.pieces, passing.text // 3), passing.text // 8)
-        return least > self._admitted.most * self._asked.choices
-
-    def _limit_text(self) -> str:
-        limit = self._caller.limits.max_tokens_per_request
-        return f"Molt cut this answer: the run has used its {limit} tokens"
 
     # --- ending early
 
@@ -331,7 +281,7 @@ class ModelCall:
         run = self._caller.run
         if run is None:
             return
-        arguments = kept_text(made.arguments)
+        arguments = kept_text(made.arguments or None)
         await self._house.violations.report(run, made.name, arguments=arguments, detail=how)
         self._house.journal.note(
             Call(
@@ -406,7 +356,3 @@ class ModelCall:
 def _begun(usage: Usage) -> Usage:
     """Of a stream that did not come to its end: what it said of its output is not the whole."""
     return msgspec.structs.replace(usage, output_tokens=None, source="unknown")
-
-
-def _refused(tool: str) -> str:
-    return f"Molt stopped this: the policy forbids {tool}"

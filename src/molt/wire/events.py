@@ -4,12 +4,12 @@ import re
 from typing import Final
 
 MAX_HELD: Final = 8 * 1024 * 1024
-"""Bytes of one event that are held until it is whole."""
+"""Bytes of one event, or of the events that tell of one call, that are held until it is whole."""
 _END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 
 
-class EventTooLarge(ValueError):
-    """One event has more than `MAX_HELD` bytes."""
+class TooLarge(ValueError):
+    """More than `MAX_HELD` bytes would have to be held."""
 
 
 class Blocks:
@@ -21,7 +21,7 @@ class Blocks:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The events that `data` completes. Raises `EventTooLarge`."""
+        """The events that `data` completes. Raises `TooLarge`."""
         if self._rest:
             data = self._rest + data
         if b"\r" in data:
@@ -34,7 +34,7 @@ class Blocks:
             *whole, self._rest = data.split(b"\n\n")
             blocks = [block + b"\n\n" for block in whole]
         if len(self._rest) > MAX_HELD:
-            raise EventTooLarge(f"an event has more than {MAX_HELD} bytes")
+            raise TooLarge(f"an event has more than {MAX_HELD} bytes")
         return blocks
 
     def finish(self) -> bytes:

@@ -14,6 +14,7 @@ from molt.wire.models.base import (
     Made,
     Passing,
     Unreadable,
+    nothing_weighed,
 )
 from molt.wire.models.chat import CHAT
 from molt.wire.models.responses import RESPONSES
@@ -31,4 +32,5 @@ __all__ = [
     "Made",
     "Passing",
     "Unreadable",
+    "nothing_weighed",
 ]

@@ -1,7 +1,7 @@
 """What all model APIs have in common."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -30,10 +30,20 @@ class Unreadable(ValueError):
 
 
 class Made(NamedTuple):
-    """A call of a tool that an answer asks for; `arguments` is JSON text, if it is known."""
+    """A call of a tool that an answer asks for. `arguments` is JSON text, empty where there are none;
+    None where only the name is known."""
 
     name: str
     arguments: str | None = None
+
+
+Weighed = Callable[[str], bool]
+"""Whether the arguments of a tool matter. A stream that calls it is held back until they are known."""
+
+
+def nothing_weighed(tool: str) -> bool:
+    """For streams of which nothing is held back but names."""
+    return False
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -55,26 +65,36 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Passing(Protocol):
-    """A stream on its way to the client, event by event.
+    """A stream on its way to the client: `read` an event, judge its `calls`, `release`.
 
-    `named` are the tools that the event just read called: judge them before its bytes go on.
+    `calls` are those of which the event just read told the name, or all arguments: the latter of
+    weighed tools only. A call of one goes on when its arguments have been told, not before.
     `text` and `pieces` count what the model has said: bytes, and events that carried some.
     """
 
-    named: list[str]
+    calls: list[Made]
     text: int
     pieces: int
 
-    def read(self, block: bytes) -> bytes:
-        """What may go on now, if nothing in `named` is forbidden. Raises `Unreadable`."""
+    def read(self, block: bytes) -> None:
+        """Take an event. Raises `Unreadable`, and `TooLarge` when more would have to be held."""
         ...
 
-    def finish(self) -> bytes:
-        """What was held back when the stream ended; `named` as after `read`."""
+    def skip(self, block: bytes) -> None:
+        """Let an event go on that cannot be read."""
+        ...
+
+    def release(self) -> bytes:
+        """What goes on, now that `calls` are allowed."""
+        ...
+
+    def finish(self) -> None:
+        """Take the end of the stream, after which nothing waits."""
         ...
 
     def cut(self, why: str) -> bytes:
-        """An end as if the limit that the client set had been reached."""
+        """An end as if the limit that the client set had been reached. What waits never goes on,
+        here and below."""
         ...
 
     def refuse(self, why: str) -> bytes:
@@ -129,7 +149,7 @@ class Dialect(Protocol):
         """A whole answer in which the model declines, in the place of `body`."""
         ...
 
-    def passing(self, asked: Asked) -> Passing:
+    def passing(self, asked: Asked, weighed: Weighed = nothing_weighed) -> Passing:
         """A stream that answers `asked`."""
         ...
 
@@ -193,4 +213,8 @@ def changed(fields: Mapping[str, Raw], **values: Any) -> bytes:
 
 def joined(data: Iterable[str | None]) -> int:
     """Bytes of texts."""
-    return sum(len(text.encode()) for text in data if text)
+    size = 0
+    for text in data:
+        if text:
+            size += len(text.encode())
+    return size

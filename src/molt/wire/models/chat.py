@@ -13,14 +13,18 @@ from molt.wire.models.base import (
     Fields,
     Made,
     Unreadable,
+    Weighed,
     changed,
     estimate,
     field,
     joined,
     limit_of,
     model_of,
+    nothing_weighed,
     read_fields,
 )
+from molt.wire.models.growth import Growth, Place
+from molt.wire.models.holding import Line
 
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
 _OWN_TOOLS: Final = frozenset({"function", "custom", ""})
@@ -132,8 +136,8 @@ class _Chat:
         ]
         return changed(fields, choices=choices)
 
-    def passing(self, asked: Asked) -> "_Passing":
-        return _Passing(hide_usage=not asked.wants_usage)
+    def passing(self, asked: Asked, weighed: Weighed = nothing_weighed) -> "_Passing":
+        return _Passing(weighed, hide_usage=not asked.wants_usage)
 
 
 def _decoded(body: bytes) -> _Answer:
@@ -146,57 +150,81 @@ def _decoded(body: bytes) -> _Answer:
 def _made(function: _Function | None) -> list[Made]:
     if function is None or not function.name:
         return []
-    return [Made(function.name, function.arguments or function.input)]
-
-
-class _Name:
-    """A tool's name, which may come in pieces; it is whole when its arguments begin."""
-
-    __slots__ = ("id", "text", "whole")
-
-    def __init__(self, id_: str | None) -> None:
-        self.id = id_
-        self.text = ""
-        self.whole = False
+    return [Made(function.name, function.arguments or function.input or "")]
 
 
 class _Passing:
-    """Holds events back while the name of a call is not whole."""
+    """Holds the events of a choice back while a call in it grows."""
 
-    def __init__(self, *, hide_usage: bool) -> None:
-        self.named: list[str] = []
+    def __init__(self, weighed: Weighed, *, hide_usage: bool) -> None:
+        self.calls: list[Made] = []
         self.text = 0
         self.pieces = 0
         self._hide_usage = hide_usage
-        self._held: list[bytes] = []
-        self._names: dict[tuple[int, object], _Name] = {}
+        self._growth = Growth(weighed)
+        self._line = Line[list[int]]()
+        self._held: set[int] = set()
         self._open: dict[int, bool] = {}
         self._first: bytes | None = None
 
-    def read(self, block: bytes) -> bytes:
-        self.named = []
+    def read(self, block: bytes) -> None:
+        self.calls = self._growth.told = []
         data = data_of(block)
-        if not data or data == b"[DONE]":
-            if data:
-                self._settle_all()
-            return self._release(block)
+        if not data:
+            self._line.go(block)
+            return
+        if data == b"[DONE]":
+            self._growth.end()
+            self._line.follow(block)
+            return
         answer = _decoded(data)
-        if self._first is None and answer.choices:
-            self._first = data
         if not answer.choices:
-            hidden = self._hide_usage and answer.usage != NOTHING and answer.error == NOTHING
-            return b"" if hidden else self._release(block)
+            self._without_choices(block, answer)
+            return
+        if self._first is None:
+            self._first = data
+        ended: list[int] | None = None
         for choice in answer.choices:
             self._take(choice)
-        if any(not name.whole for name in self._names.values()):
-            self._held.append(block)
-            return b""
-        return self._release(block)
+            if choice.finish_reason is not None:
+                self._growth.end(choice.index)
+                ended = [*(ended or ()), choice.index]
+        if self._growth.growing:
+            self._hold(block, {choice.index for choice in answer.choices}, ended)
+        else:
+            self._held.clear()
+            self._line.follow(block, ended)
 
-    def finish(self) -> bytes:
-        self.named = []
-        self._settle_all()
-        return self._release(b"")
+    def _without_choices(self, block: bytes, answer: _Answer) -> None:
+        if answer.error != NOTHING:
+            self._growth.drop()
+            self._line.drop()
+        elif self._hide_usage and answer.usage != NOTHING:
+            return
+        self._line.go(block)
+
+    def _hold(self, block: bytes, about: set[int], ended: list[int] | None) -> None:
+        """Let events about other choices pass."""
+        if about & self._held or any(choice in about for choice, _ in self._growth.growing):
+            self._held |= about
+            self._line.wait(block, ended)
+        else:
+            self._line.go(block, ended)
+
+    def skip(self, block: bytes) -> None:
+        self._line.go(block)
+
+    def release(self) -> bytes:
+        return self._line.release(self._went)
+
+    def _went(self, ended: list[int]) -> None:
+        for choice in ended:
+            self._open[choice] = False
+
+    def finish(self) -> None:
+        self.calls = self._growth.told = []
+        self._growth.end()
+        self._line.free()
 
     def cut(self, why: str) -> bytes:
         return self._end({}, "length", why) + DONE
@@ -208,64 +236,26 @@ class _Passing:
         return event(CHAT.error("molt_stopped", why)) + DONE
 
     def _take(self, choice: _Choice) -> None:
-        self._open[choice.index] = choice.finish_reason is None
+        self._open.setdefault(choice.index, True)
         said = choice.delta or choice.message
         if said is not None:
             content = said.content if isinstance(said.content, str) else None
             size = joined((content, said.refusal, said.reasoning_content))
             for at, call in enumerate(said.tool_calls or ()):
-                place = at if call.index is None else call.index
-                size += self._call(choice.index, place, call.id, call.function or call.custom)
+                place = choice.index, at if call.index is None else call.index
+                size += self._call(place, call.id, call.function or call.custom)
             if said.function_call is not None:
-                size += self._call(choice.index, "function_call", None, said.function_call)
+                size += self._call((choice.index, "function_call"), None, said.function_call)
             self.text += size
             self.pieces += size > 0
-        if choice.finish_reason is not None:
-            self._settle(choice.index)
 
-    def _call(self, choice: int, place: object, id_: str | None, said: _Function | None) -> int:
-        known = self._names.get((choice, place))
-        # A new id with a name is a new call; some servers make up an id for each piece of one call.
-        named = said is not None and bool(said.name)
-        if known is None or (named and id_ and known.id and id_ != known.id):
-            self._settle(choice)  # a further call: those before it are whole
-            known = self._names[choice, place] = _Name(id_)
-        if said is None:
-            return 0
-        arguments = said.arguments or said.input
-        # Some servers say id and name again with each piece; pieces of a name come without the id.
-        again = said.name == known.text and (known.whole or bool(id_ and id_ == known.id))
-        if said.name and not (again and known.text):
-            known.text += said.name
-            if known.whole:  # more of a name that had seemed whole
-                self.named.append(known.text)
-        if arguments and not known.whole:
-            self._complete(known)
-        return joined((said.name, arguments))
-
-    def _complete(self, name: _Name) -> None:
-        name.whole = True
-        if name.text:  # nobody can carry out a call without one
-            self.named.append(name.text)
-
-    def _settle(self, choice: int) -> None:
-        for (of, _), name in self._names.items():
-            if of == choice and not name.whole:
-                self._complete(name)
-
-    def _settle_all(self) -> None:
-        for choice in {choice for choice, _ in self._names}:
-            self._settle(choice)
-
-    def _release(self, block: bytes) -> bytes:
-        if not self._held:
-            return block
-        held, self._held = self._held, []
-        return b"".join([*held, block])
+    def _call(self, place: Place, id_: str | None, said: _Function | None) -> int:
+        name, arguments = (said.name, said.arguments or said.input) if said else (None, None)
+        self._growth.add(place, id_, name, arguments)
+        return joined((name, arguments))
 
     def _end(self, delta: dict[str, Any], reason: str, why: str) -> bytes:
         """A last chunk for each choice that is open, in the style of the first one."""
-        self._held = []
         fields = _head.decode(self._first) if self._first else {}
         fields.pop("usage", None)
         choices = [at for at, is_open in self._open.items() if is_open] or [0]

@@ -13,16 +13,21 @@ from molt.wire.models.base import (
     Fields,
     Made,
     Unreadable,
+    Weighed,
     changed,
     estimate,
     field,
     limit_of,
     model_of,
+    nothing_weighed,
     read_fields,
 )
 from molt.wire.models.chat import CHAT
+from molt.wire.models.holding import Gathering, Line
 
 _OWN_TOOLS: Final = frozenset({"function", "custom", ""})
+_BEGINS: Final = ("response.created", "response.queued", "response.in_progress")
+_FAILED: Final = "response.failed"
 
 
 class _Tool(msgspec.Struct):
@@ -55,6 +60,8 @@ class _Event(msgspec.Struct):
     content_index: int = 0
     item_id: str | None = None
     delta: Any = None
+    arguments: str | None = None
+    input: Any = None
     item: Raw = NOTHING
     response: Raw = NOTHING
 
@@ -102,12 +109,12 @@ class _Responses:
     def refusal(self, body: bytes, why: str) -> bytes:
         return changed(_fields.decode(body), output=[_refusal(why)], status="completed")
 
-    def passing(self, asked: Asked) -> "_Passing":
-        return _Passing()
+    def passing(self, asked: Asked, weighed: Weighed = nothing_weighed) -> "_Passing":
+        return _Passing(weighed)
 
 
-def _arguments(item: _Item) -> str | None:
-    return item.arguments or (item.input if isinstance(item.input, str) else None)
+def _arguments(said: _Item | _Event) -> str:
+    return said.arguments or (said.input if isinstance(said.input, str) else "")
 
 
 def _decoded(decoder: Any, data: bytes | Raw) -> Any:
@@ -124,54 +131,116 @@ def _refusal(why: str) -> dict[str, Any]:
 
 
 class _Passing:
-    """Names come whole, with the item that calls; the last event repeats all items."""
+    """Names come whole, with the item that calls; arguments in pieces, then whole with the item,
+    and the last event repeats all items. Each text that could be taken for them is told once."""
 
-    def __init__(self) -> None:
-        self.named: list[str] = []
+    def __init__(self, weighed: Weighed) -> None:
+        self.calls: list[Made] = []
         self.text = 0
         self.pieces = 0
+        self._weighed = weighed
+        self._named: set[tuple[int, str]] = set()
+        self._gathering: dict[int, Gathering] = {}
+        self._told: dict[int, list[Made]] = {}
+        self._line = Line[_Event]()
         self._sequence = -1
         self._response: Fields = {}
         self._open: dict[int, Raw] = {}
         self._done: dict[int, Raw] = {}
         self._said: dict[int, list[str]] = {}
-        self._known: set[tuple[int, str]] = set()
 
-    def read(self, block: bytes) -> bytes:
-        self.named = []
+    def read(self, block: bytes) -> None:
+        self.calls = []
         data = data_of(block)
-        if not data or data == b"[DONE]":
-            return block
+        if not data:
+            self._line.go(block)
+            return
+        if data == b"[DONE]":
+            self._settle_all()
+            self._line.follow(block)
+            return
         said: _Event = _decoded(_event, data)
-        self._sequence = max(self._sequence, said.sequence_number)
+        self._take(said)
+        if self._gathering:
+            self._line.wait(block, said)
+        else:
+            self._line.follow(block, said)
+
+    def _take(self, said: _Event) -> None:
+        at = said.output_index
         if isinstance(said.delta, str) and said.delta:
             self.text += len(said.delta.encode())
             self.pieces += 1
-            if said.type == "response.output_text.delta":
-                self._said.setdefault(said.output_index, []).append(said.delta)
+            if at in self._gathering:
+                self._gathering[at].pieces.append(said.delta)
+            elif at in self._told and said.delta.strip():
+                raise Unreadable("more of arguments that had ended")
         elif said.item != NOTHING:
-            self._judge(said.output_index, _decoded(_item, said.item))
-            if said.type == "response.output_item.done":
-                self._open.pop(said.output_index, None)
-                self._done[said.output_index] = said.item
-            else:
-                self._open[said.output_index] = said.item
+            self._item(at, _decoded(_item, said.item), said.type == "response.output_item.done")
         elif said.response != NOTHING:
-            self._response = _decoded(_fields, said.response)
             answer: _Answer = _decoded(_answer, said.response)
             for at, item in enumerate(answer.output or ()):
-                self._judge(at, item)
-        return block
+                self._item(at, item, said.type not in _BEGINS)
+            if said.type not in (*_BEGINS, _FAILED):
+                self._settle_all()
+        elif at in self._gathering and (text := _arguments(said)):
+            self._gathering[at].whole.append(text)
+        if said.type in ("error", _FAILED):  # nobody carries out what a broken answer began
+            self._gathering.clear()
+            self._line.drop()
 
-    def _judge(self, at: int, item: _Item) -> None:
+    def _item(self, at: int, item: _Item, done: bool) -> None:
         name = item.called
-        if name is not None and (at, name) not in self._known:
-            self._known.add((at, name))
-            self.named.append(name)
+        if name is None:
+            return
+        if (at, name) not in self._named:
+            self._named.add((at, name))
+            self.calls.append(Made(name))
+        if not self._weighed(name):
+            return
+        text, gathering = _arguments(item), self._gathering.get(at)
+        if gathering is None:
+            if at in self._told and not text:
+                return
+            gathering = self._gathering[at] = Gathering(name)
+        if text:
+            gathering.whole.append(text)
+        if done:
+            self._settle(at)
 
-    def finish(self) -> bytes:
-        self.named = []
-        return b""
+    def _settle(self, at: int) -> None:
+        told = self._told.setdefault(at, [])
+        new = [made for made in self._gathering.pop(at).made() if made not in told]
+        told += new
+        self.calls += new
+
+    def _settle_all(self) -> None:
+        for at in list(self._gathering):
+            self._settle(at)
+
+    def skip(self, block: bytes) -> None:
+        self._line.go(block)
+
+    def release(self) -> bytes:
+        return self._line.release(self._went)
+
+    def _went(self, said: _Event) -> None:
+        at = said.output_index
+        self._sequence = max(self._sequence, said.sequence_number)
+        if said.type == "response.output_text.delta":
+            self._said.setdefault(at, []).append(str(said.delta))
+        elif said.type == "response.output_item.done":
+            self._open.pop(at, None)
+            self._done[at] = said.item
+        elif said.item != NOTHING:
+            self._open[at] = said.item
+        elif said.response != NOTHING:
+            self._response = _decoded(_fields, said.response)
+
+    def finish(self) -> None:
+        self.calls = []
+        self._settle_all()
+        self._line.free()
 
     def cut(self, why: str) -> bytes:
         ends: list[bytes] = []
@@ -204,11 +273,9 @@ class _Passing:
         ]
 
     def refuse(self, why: str) -> bytes:
-        """A message that declines, behind what was said so far; the call that was just named never
-        began for the client."""
-        never = {at for at, name in self._known if name in self.named}
-        done = [self._done[at] for at in sorted(self._done.keys() - never)]
-        at = max([*self._done, *self._open], default=0)
+        """A message that declines, behind what was said so far; the call never began for the client."""
+        done = [self._done[at] for at in sorted(self._done)]
+        at = max([*self._done, *self._open], default=-1) + 1
         item = _refusal(why)
         part = item["content"][0]
         place = {"item_id": item["id"], "output_index": at, "content_index": 0}
