@@ -45,6 +45,12 @@ def test_a_worse_agent_is_called_worse_in_the_first_sentence():
     assert "Proven worse: the agent lowers it." in row.sentence
 
 
+def test_a_step_without_gates_on_figures_claims_nothing_to_be_proven():
+    found = report(day(world()).scene)
+    assert any(row.effect for row in found.metrics)
+    assert found.headline.endswith("so none is proven fine or worse.")
+
+
 def test_what_is_open_says_how_long_it_still_takes():
     row = of(day(world(*COMPARED, share=10), Load(400)), "cart_abandonment")
     assert row.verdict == "wait"

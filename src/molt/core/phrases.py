@@ -111,6 +111,8 @@ def headline(report: Report) -> str:
     if waiting:
         done = f" {_list(fine)} {'is' if len(fine) == 1 else 'are'} fine." if fine else ""
         return f"{where}: nothing is proven worse; still open: {_list(waiting)}.{done}"
+    if not fine:
+        return f"{where}: no gate of this step looks at these figures, so none is proven fine or worse."
     return f"{where}: every figure that the plan looks at is proven fine."
 
 
