@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from molt.core.errors import OperatorError
@@ -264,9 +265,11 @@ def _guests(show: Any) -> str:
 
 def _print_summary(console: Console, summary: dict[str, Any]) -> None:
     console.print(Text(f"\n{summary['outcome'].upper()} after {summary['seconds']:.0f} s", "bold"))
+    steps = Table.grid(padding=(0, 2), pad_edge=True)
     for step in summary["steps"]:
         passed = ", ".join(r["name"] for r in step["rulings"] if r["verdict"] == "pass")
-        console.print(Text(f"  {step['phase']:<12}{step['share']:>5g}%  {passed}"))
+        steps.add_row(step["phase"], Text(f"{step['share']:g}%", justify="right"), Text(passed))
+    console.print(steps)
     if summary["trigger"]:
         reason = summary["incident"]["ruling"]["reason"]
         console.print(Text(f"  trigger {summary['trigger']} -> {summary['action']}: {reason}"))
