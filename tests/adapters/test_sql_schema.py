@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,12 +24,16 @@ from molt.core.events import Noted
 NOTE = Noted(at=datetime(2026, 3, 2, tzinfo=UTC), note="x")
 
 
+@contextmanager
 def migrated(path: Path):
-    """A connection to a database made by the migrations alone."""
+    """A database made by the migrations alone."""
     engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        database.upgrade(connection)
-    return engine
+    try:
+        with engine.begin() as connection:
+            database.upgrade(connection)
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def shape_of(connection) -> dict[str, object]:
@@ -53,7 +57,11 @@ def test_all_migrations_together_make_the_tables_of_the_schema(tmp_path):
     declared = create_engine("sqlite://")
     schema.metadata.create_all(declared)
 
-    with migrated(tmp_path / "m.db").connect() as made, declared.connect() as wanted:
+    with (
+        migrated(tmp_path / "m.db") as engine,
+        engine.connect() as made,
+        declared.connect() as wanted,
+    ):
         assert compare_metadata(MigrationContext.configure(made), schema.metadata) == []
         assert shape_of(made) == shape_of(wanted)
     declared.dispose()
@@ -107,10 +115,10 @@ def test_what_is_asked_often_is_found_by_an_index(tmp_path, statement, values):
         cursor.execute(f"EXPLAIN QUERY PLAN {asked}", parameters)
         steps.extend(row[3] for row in cursor.fetchall())
 
-    engine = migrated(tmp_path / "m.db")
-    event.listen(engine, "before_cursor_execute", explain)
-    with engine.connect() as connection:
-        connection.execute(statement, values)
+    with migrated(tmp_path / "m.db") as engine:
+        event.listen(engine, "before_cursor_execute", explain)
+        with engine.connect() as connection:
+            connection.execute(statement, values)
     assert any(step.startswith("SEARCH") for step in steps), steps
     scans = [s for s in steps if s.startswith("SCAN") and not ("CONSTANT" in s or "VALUES" in s)]
     assert not scans, steps
