@@ -10,7 +10,7 @@ import pytest
 from molt.adapters.audit_files import AuditWriter, Retention, entries, prove
 from molt.adapters.audit_segments import segments
 from molt.adapters.clocks import VirtualClock
-from molt.adapters.memory import MemoryStore
+from molt.adapters.memory.store import MemoryStore
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 10

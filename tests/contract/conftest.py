@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from molt.adapters.memory import MemoryStore
+from molt.adapters.memory.store import MemoryStore
 from molt.adapters.sql.store import SqlStore
 
 Store = SqlStore | MemoryStore

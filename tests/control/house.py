@@ -18,7 +18,7 @@ from tests.core.world import HOUR, T0
 from molt.adapters.audit_files import AuditArchive, SubjectHasher
 from molt.adapters.clocks import VirtualClock
 from molt.adapters.env_file import EnvFile
-from molt.adapters.memory import MemoryStore
+from molt.adapters.memory.store import MemoryStore
 from molt.control.controller import Controller, Stores
 from molt.control.desk import Desk
 from molt.control.operator_flags import OperatorFlags

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from molt.adapters.clocks import VirtualClock
-from molt.adapters.memory import MemoryStore
+from molt.adapters.memory.store import MemoryStore
 from molt.control.alerts import GIVE_UP, REPEAT, AlertDesk, Quiet
 from molt.core.errors import OperatorError
 from molt.ports import Delivery, Notice

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from molt.adapters.memory import MemoryStore
+from molt.adapters.memory.store import MemoryStore
 from molt.control.analytics import GRAINS, POINTS, Choice, grain, width
 from molt.control.condensed import DAY, HOUR, OPEN, Condensed
 from molt.core.evidence import Batch, Slot, SlotKey, Tally

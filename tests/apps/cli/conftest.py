@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from molt.adapters.audit_files import AuditArchive, AuditWriter, SubjectHasher
 from molt.adapters.clocks import SystemClock
 from molt.adapters.env_file import EnvFile
-from molt.adapters.memory import MemoryStore
+from molt.adapters.memory.store import MemoryStore
 from molt.adapters.sql.values import ApiToken
 from molt.apps.access.rules import Rules
 from molt.apps.api.alerts import links

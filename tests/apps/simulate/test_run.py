@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.apps.simulate.worlds import plan, scenario
 
-from molt.adapters.memory import MemoryStore
+from molt.adapters.memory.store import MemoryStore
 from molt.apps.simulate.course import Course
 from molt.apps.simulate.run import ROLLOUT, Simulation, run
 from molt.apps.simulate.stream import Interval

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from molt.adapters.clocks import VirtualClock
-from molt.adapters.memory import MemoryStore
+from molt.adapters.memory.store import MemoryStore
 from molt.apps.simulate.course import Course, Sample, Verdict
 from molt.apps.simulate.delivery import Channel
 from molt.apps.simulate.drawing import cut
