@@ -251,14 +251,14 @@ class Book(Derived):
         return sorted(self._sums.get((epoch, arm, mode), {}))
 
     def sums_by_tier(
-        self, epoch: int, tiers: Sequence[int], arm: Arm, mode: Mode, columns: Sequence[str]
+        self, epoch: int, tiers: slice, arm: Arm, mode: Mode, columns: Sequence[str]
     ) -> Floats:
         """The same, of the subjects in `tiers` only."""
         tables = self._of_tiers(epoch, tiers, arm, mode, columns)
-        return sum((np.add.reduce(table) for table in tables), np.zeros(STATISTICS_BUCKETS))
+        return sum(map(np.add.reduce, tables), np.zeros(STATISTICS_BUCKETS))
 
     def total_by_tier(
-        self, epoch: int, tiers: Sequence[int], arm: Arm, mode: Mode, columns: Sequence[str]
+        self, epoch: int, tiers: slice, arm: Arm, mode: Mode, columns: Sequence[str]
     ) -> float:
         """The same of all statistics buckets together."""
         total = 0.0
@@ -267,14 +267,11 @@ class Book(Derived):
         return total
 
     def _of_tiers(
-        self, epoch: int, tiers: Sequence[int], arm: Arm, mode: Mode, columns: Sequence[str]
-    ) -> Iterable[Floats]:
-        """Each column's rows of those of `tiers`, which rise, that it has."""
+        self, epoch: int, tiers: slice, arm: Arm, mode: Mode, columns: Sequence[str]
+    ) -> list[Floats]:
+        """Each column's rows of those of `tiers` that it has."""
         place = self._tiers.get((epoch, arm, mode), {})
-        tables = [place[column] for column in columns if column in place]
-        if tiers and tiers[-1] - tiers[0] == len(tiers) - 1:
-            return [table[tiers[0] : tiers[-1] + 1] for table in tables]
-        return [table[[tier for tier in tiers if tier < len(table)]] for table in tables]
+        return [place[column][tiers] for column in columns if column in place]
 
     def series(
         self, epochs: Iterable[int], until: datetime, length: timedelta, cut: str | None = None

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from molt.core.assignment import CANDIDATE, CONTROL, STATISTICS_BUCKETS
+from molt.core.assignment import CANDIDATE, CONTROL, STATISTICS_BUCKETS, tier_of
 from molt.core.book import Floats
 from molt.core.evidence import CONVERSATIONS, LIVE, REQUESTS, value
 from molt.core.playbook import CONVERSATIONS_UNIT, REQUESTS_UNIT, Metric
@@ -94,11 +94,10 @@ def before(scene: Scene, metric: Metric) -> Strata:
         tiers = scene.playbook.tiers()
         rows: list[Stratum] = []
         for epoch in epochs:
-            inside = [i for i, t in enumerate(tiers) if t <= shares[epoch]]
-            outside = [i for i in range(len(tiers) + 1) if i not in inside]
+            edge = tier_of(tiers, shares[epoch])
             sums = [
                 _over_epochs(scene, shadow, group, columns)
-                for group in (inside, outside)
+                for group in (slice(edge), slice(edge, None))
                 for columns in (per, top)
             ]
             rows.append(Stratum(*sums))
@@ -110,7 +109,7 @@ def before(scene: Scene, metric: Metric) -> Strata:
 
 
 def _over_epochs(
-    scene: Scene, epochs: Sequence[int], tiers: Sequence[int], columns: Sequence[str]
+    scene: Scene, epochs: Sequence[int], tiers: slice, columns: Sequence[str]
 ) -> Floats:
     total = np.zeros(STATISTICS_BUCKETS)
     for epoch in epochs:
@@ -188,9 +187,10 @@ def settled_averages(scene: Scene, metric: Metric) -> ratio.Averages | None:
     (top, per), book = _columns(metric), scene.book
 
     def row(epoch: int) -> Row | None:
-        if not (tiers := _tiers_in(scene, epoch)):
+        if (tiers := _tiers_in(scene, epoch)) is None:
             return None
-        a, mine = (book.total_by_tier(epoch, tiers, CANDIDATE, LIVE, c) for c in (per, top))
+        a = book.total_by_tier(epoch, tiers, CANDIDATE, LIVE, per)
+        mine = book.total_by_tier(epoch, tiers, CANDIDATE, LIVE, top)
         c, others = stratum(scene, epoch, top, per).control
         return row_of(a, c, mine / a, others / c) if a > 0 and c > 0 else None
 
@@ -214,25 +214,27 @@ def _settled(scene: Scene, metric: Metric) -> list[Stratum]:
     return found
 
 
-def _tiers_in(scene: Scene, epoch: int) -> Sequence[int]:
-    """The tiers whose users were settled in that epoch, known once for each."""
+def _tiers_in(scene: Scene, epoch: int) -> slice | None:
+    """The tiers whose users were settled in that epoch, if any; known once for each."""
     key, stays = ("settled tiers", epoch), scene.rollout.stays
     return scene.book.derived_of(key, stays, lambda: _settled_tiers(scene, epoch))
 
 
-def _settled_tiers(scene: Scene, epoch: int) -> list[int]:
-    """The tiers whose users had had the candidate long enough when the epoch began."""
+def _settled_tiers(scene: Scene, epoch: int) -> slice | None:
+    """The tiers whose users had had the candidate long enough when the epoch began.
+
+    They are the first ones: whoever is in a later tier came in no sooner.
+    """
     stays = scene.rollout.stays
     last = next(i for i, stay in enumerate(stays) if stay.epoch == epoch)
     latest = stays[last].at - scene.playbook.timing.settled_after
-    found: list[int] = []
-    for tier, buckets in enumerate(scene.playbook.tiers()):
+    settled = 0
+    for buckets in scene.playbook.tiers():
         first = last + 1
         while first > 0 and round(stays[first - 1].share * 100) >= buckets:
             first -= 1
-        if first <= last and stays[first].at <= latest:
-            found.append(tier)
-    return found
+        settled += first <= last and stays[first].at <= latest
+    return slice(settled) if settled else None
 
 
 def exposures(rows: Sequence[Stratum]) -> list[exposure.Exposure]:

@@ -26,6 +26,8 @@ class Derived:
         self._taken = 0
         self._changed: dict[str, dict[int, int]] = defaultdict(dict)
         """Column -> epoch -> how many sums had been taken in when it last changed, latest last."""
+        self._answers: dict[tuple[int | str, ...], set[int]] = {}
+        """What `_since` has said since the last sums were taken in."""
         self._derived: dict[Hashable, _Kept] = {}
         self._each: dict[Hashable, _Kept] = {}
         self._of: dict[Hashable, tuple[object, Any]] = {}
@@ -33,6 +35,7 @@ class Derived:
     def _note(self, column: str, epoch: int) -> None:
         """The column has changed in that epoch."""
         self._taken += 1
+        self._answers.clear()
         changed = self._changed[column]
         changed.pop(epoch, None)
         changed[epoch] = self._taken
@@ -74,7 +77,7 @@ class Derived:
         """Whether it is of these epochs, and none of the columns has changed there since."""
         if kept.epochs != epochs:
             return False
-        if kept.taken != self._taken:
+        if kept.taken != self._taken and epochs:
             if not self._since(kept.taken, columns).isdisjoint(epochs):
                 return False
             kept.taken = self._taken
@@ -82,12 +85,15 @@ class Derived:
 
     def _since(self, taken: int, columns: Sequence[str]) -> set[int]:
         """The epochs in which one of `columns` has changed since so many sums were taken in."""
-        found: set[int] = set()
-        for column in columns:
-            for epoch, last in reversed(self._changed.get(column, {}).items()):
-                if last <= taken:
-                    break
-                found.add(epoch)
+        key = (taken, *columns)
+        found = self._answers.get(key)
+        if found is None:
+            found = self._answers[key] = set()
+            for column in columns:
+                for epoch, last in reversed(self._changed.get(column, {}).items()):
+                    if last <= taken:
+                        break
+                    found.add(epoch)
         return found
 
     def derived_each(

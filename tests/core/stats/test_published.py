@@ -151,7 +151,7 @@ def test_rows_renewed_together_are_those_of_a_fresh_table():
     renew([(table, mixed), (other, some_strata(4))])
     for renewed, strata in ((table, mixed), (other, some_strata(4))):
         fresh = Strata(strata)
-        assert renewed.rows == fresh.rows
+        assert renewed.columns == fresh.columns
         assert renewed.used == fresh.used
-        assert renewed.held == fresh.held
+        assert renewed.buckets() == fresh.buckets()
         assert (renewed.behind == fresh.behind).all()

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from molt.core.stats.special import Floats
-from molt.core.stats.strata import Columns, Row, Strata, Stratum, spread
+from molt.core.stats.strata import Row, Strata, Stratum, shares, spread
 
 
 class Difference(NamedTuple):
@@ -89,17 +89,14 @@ def difference(
     happen to agree would have no variance, and their difference would count as certain.
     """
     rows, shadow = Strata.of(strata), Strata.of(pre or ())
-    buckets = rows.buckets()
+    buckets = max(rows.buckets(), default=0)
     if buckets < 2:
         return None
-    used = rows.used
-    columns = Columns.of(rows.rows[i] for i in used)
-    weights = columns.shares()
+    columns = rows.columns
+    weights = shares(columns.weight)
     # CUPED takes two degrees of freedom; where the shadow period lacks an arm, it is left out.
-    both = zip(weights, used, strict=True) if shadow.used else ()
-    paired = [(w, i) for w, i in both if shadow.holds(i)]
-    u, theta = rows.pull(weights, used), 0.0
-    v = shadow.pull([w for w, _ in paired], [i for _, i in paired]) if buckets > 2 else u[:0]
+    paired = [i for i in rows.used if shadow.holds(i)] if shadow.used and buckets > 2 else []
+    u, v, theta = rows.pull(weights, rows.used), shadow.pull(weights, paired), 0.0
     if len(v):
         theta = _theta(u, v)
     clustered, kept = float(u @ u), 1.0
@@ -110,7 +107,7 @@ def difference(
     squares = [w**2 for w in weights]
     lifts, spreads = columns.difference, columns.spread
     if theta:
-        lifts, spreads = _adjusted(rows, shadow, used, theta)
+        lifts, spreads = _adjusted(rows, shadow, paired, theta)
     binomial = math.fsum(map(mul, squares, columns.binomial)) if binary else 0.0
     return Difference(
         estimate=math.fsum(map(mul, weights, lifts)),
@@ -135,13 +132,13 @@ def averages(strata: Sequence[Row]) -> Averages | None:
     """
     if not strata:
         return None
-    columns = Columns.of(strata)
-    shares = columns.shares()
+    weight, lifts, _, control, a, c, *_ = zip(*strata, strict=True)
+    weights = shares(weight)
     return Averages(
-        estimate=math.fsum(map(mul, shares, columns.difference)),
-        control=math.fsum(map(mul, shares, columns.control_mean)),
-        candidate_n=sum(columns.a),
-        control_n=sum(columns.c),
+        estimate=math.fsum(map(mul, weights, lifts)),
+        control=math.fsum(map(mul, weights, control)),
+        candidate_n=sum(a),
+        control_n=sum(c),
     )
 
 
@@ -162,27 +159,19 @@ def restarts(tables: Sequence[Strata], binary: Sequence[bool]) -> Restarts:
 
     `binary` says of each what it says of `difference`.
     """
-    size, sums = tables[0].size, np.stack([table.behind for table in tables], axis=1)
+    size = tables[0].size
+    sums = np.concatenate([table.behind[:, None] for table in tables], axis=1)
     for i in range(len(sums) - 2, 0, -1):
         np.add(sums[i + 1], sums[i], out=sums[i])
     scores, rest = sums[1:, :, :size], sums[1:, :, size:]
     clustered = np.einsum("ikj,ikj->ki", scores, scores)
     w, lifts, _, _, a, c, pooled, least = rest.transpose(2, 1, 0)
-    buckets = np.array([_buckets_behind(table.held) for table in tables], dtype=np.float64)
+    buckets = np.array([table.buckets()[1:] for table in tables], dtype=np.float64)
     enough = np.maximum(buckets, 2.0)
     floor = np.maximum(enough / (enough - 1) * clustered, pooled)
     floor = np.maximum(floor, least * np.array(binary)[:, None])
     whole = np.where(w > 0, w, 1.0)
     return Restarts(lifts / whole, floor / (whole * whole), a, c, buckets)
-
-
-def _buckets_behind(held: Sequence[int]) -> list[int]:
-    """How many buckets hold candidate data in each stratum but the first, or behind it."""
-    found, together = [0] * (len(held) - 1), 0
-    for i in range(len(held) - 1, 0, -1):
-        together |= held[i]
-        found[i - 1] = together.bit_count()
-    return found
 
 
 SMALLEST_SPREAD: Final = 0.25
@@ -225,20 +214,15 @@ def stratified_mean(
 
 
 def _adjusted(
-    rows: Strata, shadow: Strata, used: Sequence[int], theta: float
+    rows: Strata, shadow: Strata, paired: Sequence[int], theta: float
 ) -> tuple[list[float], list[float]]:
     """Differences and pooled spreads, less `theta` times those of shadow, which are 0 on average."""
-    lifts, spreads = list[float](), list[float]()
-    for i in used:
-        row, before = rows.rows[i], shadow.rows[i]
-        lift, least = row.difference, row.spread
-        if shadow.holds(i):
-            lift -= theta * before.difference
-            ours = rows.candidate[i] - theta * shadow.candidate[i]
-            theirs = rows.control[i] - theta * shadow.control[i]
-            least = spread(row.a, row.c, float(ours @ ours), float(theirs @ theirs))
-        lifts.append(lift)
-        spreads.append(least)
+    columns, before = rows.columns, shadow.columns
+    lifts, spreads = columns.difference.copy(), columns.spread.copy()
+    for i in paired:
+        lifts[i] -= theta * before.difference[i]
+        ours, theirs = rows.arms[i] - theta * shadow.arms[i]
+        spreads[i] = spread(columns.a[i], columns.c[i], float(ours @ ours), float(theirs @ theirs))
     return lifts, spreads
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple, Self, overload
 
 import numpy as np
@@ -52,24 +53,25 @@ class Row(NamedTuple):
 class Columns(NamedTuple):
     """The same of several strata."""
 
-    weight: Sequence[float]
-    difference: Sequence[float]
-    candidate_mean: Sequence[float]
-    control_mean: Sequence[float]
-    a: Sequence[float]
-    c: Sequence[float]
-    spread: Sequence[float]
-    binomial: Sequence[float]
+    weight: list[float]
+    difference: list[float]
+    candidate_mean: list[float]
+    control_mean: list[float]
+    a: list[float]
+    c: list[float]
+    spread: list[float]
+    binomial: list[float]
 
-    @classmethod
-    def of(cls, rows: Iterable[Row]) -> "Columns":
-        """The columns of `rows`, of which there is one at least."""
-        return cls(*zip(*rows, strict=True))
+    def put(self, i: int, row: Row) -> None:
+        """Let the stratum at place `i` have these numbers."""
+        for column, number in zip(self, row, strict=True):
+            column[i] = number
 
-    def shares(self) -> list[float]:
-        """Each weight's share of all."""
-        whole = math.fsum(self.weight)
-        return [w / whole for w in self.weight]
+
+def shares(weights: Sequence[float]) -> list[float]:
+    """Each weight's share of all."""
+    whole = math.fsum(weights)
+    return [w / whole for w in weights]
 
 
 def row_of(
@@ -137,19 +139,22 @@ class Strata(Sequence[Stratum]):
 
     def _make_room(self, rows: int, size: int) -> None:
         self.size = size
-        self.rows = [Row()] * rows
+        self.columns = Columns(*([0.0] * rows for _ in Columns._fields))
         self.used = []
-        self.held = [0] * rows
+        self._held = [0] * rows
         """Per row, a bitmap of the buckets that hold candidate data."""
-        self.candidate, self.control, self.scores = np.zeros((3, rows, size))
+        self._buckets: list[int] | None = None
+        self.arms, self.scores = np.zeros((rows, 2, size)), np.zeros((rows, size))
+        """Scores of the candidate and of control, and their difference."""
         self.behind = np.zeros((rows, size + 8))
         """What `ratio.restarts` adds up: weighted scores, then weight, weighted difference and
         means, totals of n, and both least variances times the squared weight."""
 
     def put(self, i: int, row: Row, arms: Floats, score: Floats, held: int) -> None:
         """Fill row `i`: its numbers, both arms' scores and their difference, and its buckets."""
-        self.rows[i], self.held[i] = row, held
-        self.candidate[i], self.control[i], self.scores[i] = arms[0], arms[1], score
+        self.columns.put(i, row)
+        self._hold(i, held)
+        self.arms[i], self.scores[i] = arms, score
         w, difference, mean, other, a, c, spread, binomial = row
         behind, square = self.behind[i], w * w
         np.multiply(score, w, out=behind[: self.size])
@@ -162,28 +167,34 @@ class Strata(Sequence[Stratum]):
 
     def clear(self, i: int) -> None:
         """Make row `i` all zeros: nothing can be compared there."""
-        self.rows[i], self.held[i] = Row(), 0
-        for array in (self.candidate, self.control, self.scores, self.behind):
+        self.columns.put(i, Row())
+        self._hold(i, 0)
+        for array in (self.arms, self.scores, self.behind):
             array[i] = 0.0
         self.used = [one for one in self.used if one != i]
 
     def holds(self, i: int) -> bool:
         """Whether stratum `i` has data in both arms."""
-        return self.rows[i].weight > 0
+        return self.columns.weight[i] > 0
 
-    def buckets(self) -> int:
-        """How many buckets hold candidate data."""
-        held = 0
-        for bits in self.held:
-            held |= bits
-        return held.bit_count()
+    def _hold(self, i: int, held: int) -> None:
+        if self._held[i] != held:
+            self._held[i], self._buckets = held, None
+
+    def buckets(self) -> list[int]:
+        """How many buckets hold candidate data in each stratum or behind it."""
+        if self._buckets is None:
+            together = list(accumulate(reversed(self._held), int.__or__))
+            self._buckets = [bits.bit_count() for bits in reversed(together)]
+        return self._buckets
 
     def pull(self, weights: Sequence[float], rows: Sequence[int]) -> Floats:
-        """Each bucket's pull on the estimate, over these strata; empty without any."""
+        """Each bucket's pull on the estimate, over `rows` of these strata; empty without any."""
         if not rows:
             return np.zeros(0)
-        scores = self.scores if len(rows) == len(self) else self.scores[list(rows)]
-        return np.array(weights) @ scores
+        if len(rows) == len(self):
+            return np.array(weights) @ self.scores
+        return np.array([weights[i] for i in rows]) @ self.scores[list(rows)]
 
 
 def renew(tables: Iterable[tuple[Strata, Sequence[Stratum]]]) -> None:
