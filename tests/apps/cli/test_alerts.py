@@ -63,12 +63,24 @@ def test_promtool_accepts_the_rules(offline: Molt, tmp_path: Path):
     assert YAML(typ="safe").load(offline("alerts", "alertmanager").out)["receivers"]
 
 
+@pytest.mark.skipif(
+    not shutil.which("amtool"),
+    reason="needs amtool (Debian: apt-get install prometheus-alertmanager)",
+)
+def test_amtool_accepts_the_example_of_alertmanager(offline: Molt, tmp_path: Path):
+    path = tmp_path / "alertmanager.yml"
+    path.write_text(offline("alerts", "alertmanager").out)
+    done = subprocess.run(["amtool", "check-config", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_rules_lead_to_the_runbook_of_the_console_that_people_use(
     offline: Molt, tmp_path: Path
 ):
     rules = YAML(typ="safe").load(offline("alerts", "rules", "--url", "https://molt.example/").out)
     links = [rule["annotations"]["runbook_url"] for rule in rules["groups"][0]["rules"]]
-    assert all(link.startswith("https://molt.example/console/runbook#") for link in links)
+    base = "https://molt.example/console/"
+    assert all(link.startswith((f"{base}runbook#", f"{base}incidents")) for link in links)
     assert len(links) == len(rules["groups"][0]["rules"])
 
 
@@ -125,6 +137,16 @@ def test_a_real_prometheus_scrapes_molt_and_fires_a_rule(
                 }
 
             until(firing, 40)
+            board = json.loads(started("dashboards", "grafana").out)
+            for panel in board["panels"]:
+                for target in panel["targets"]:
+                    query = target["expr"].replace("$rollout", ".*")
+                    answer = httpx.get(
+                        f"http://127.0.0.1:{port}/api/v1/query",
+                        params={"query": query},
+                        trust_env=False,
+                    ).json()
+                    assert answer["status"] == "success", (query, answer)
         finally:
             process.terminate()
             process.wait(20)
