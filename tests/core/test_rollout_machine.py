@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from molt.core import commands
+from molt.core import commands, offers
 from molt.core.assignment import CANDIDATE, CONTROL, assign, bucket_of
 from molt.core.errors import Refused
 from molt.core.events import (
@@ -110,8 +110,11 @@ class AnyHistory(RuleBasedStateMachine):
         raise AssertionError(f"decisions never come to rest: {more}")
 
     def ask(self, command: Any, *args: Any, **more: Any) -> None:
+        offered = offers.offered(self.world.scene)
         with suppress(Refused):
             self.people += self.world.do(command, *args, **more)
+            name = "adjust" if more.get("version") else command.__name__
+            assert name in offered, f"{name} was carried out, and not offered"
 
     # --- the world
 

@@ -25,7 +25,7 @@ from molt.core.events import (
 )
 from molt.core.playbook import PhasePlan
 from molt.core.quantities import show_duration, show_seconds
-from molt.core.rollout import ACTIVE, WATCHED, Incident, Phase
+from molt.core.rollout import ACTIVE, WATCHED, Phase
 from molt.core.scene import Scene
 
 
@@ -141,9 +141,8 @@ def resume(scene: Scene, by: str, reason: str, phase: str | None = None) -> list
     if rollout.phase is Phase.ROLLED_BACK:
         if not phase:
             raise Refused("After a rollback, say from which phase to resume: --phase shadow|canary")
-        undone = [i.id for i in rollout.incidents if i.procedure and not _procedure_done(scene, i)]
-        if undone:
-            raise Refused(f"The rollback procedure of {undone[0]} is not finished yet")
+        if open_ := undone(scene):
+            raise Refused(f"The rollback procedure of {open_[0]} is not finished yet")
         return [resumed, enter(scene, _phase(scene, phase), 0, by=by, reason=reason)]
     _need_phase(scene, WATCHED, "resume")
     if phase:
@@ -159,8 +158,10 @@ def resume(scene: Scene, by: str, reason: str, phase: str | None = None) -> list
     return [resumed]
 
 
-def _procedure_done(scene: Scene, incident: Incident) -> bool:
-    return set(scene.playbook.procedure) <= set(incident.steps)
+def undone(scene: Scene) -> list[str]:
+    """The incidents whose rollback procedure is not finished yet."""
+    planned = set(scene.playbook.procedure)
+    return [i.id for i in scene.rollout.incidents if i.procedure and not planned <= set(i.steps)]
 
 
 def _tier_below(scene: Scene) -> tuple[PhasePlan, int]:

@@ -29,6 +29,16 @@ def tasks_of(rollout: Rollout, playbook: Playbook) -> list[dict[str, Any]]:
     return rows
 
 
+def listed(rollout: Rollout, playbook: Playbook, now: datetime) -> dict[str, Any]:
+    """All tasks, each with whether it is `overdue`, and whether the rollout is `closed`."""
+    rows = tasks_of(rollout, playbook)
+    return {
+        "rollout": rollout.id,
+        "closed": closed(rollout, playbook),
+        "tasks": [row | {"overdue": overdue(row, now)} for row in rows],
+    }
+
+
 def closed(rollout: Rollout, playbook: Playbook) -> bool:
     """Whether the rollout is complete and all of its tasks are signed."""
     signed = all(row["signed_by"] for row in tasks_of(rollout, playbook))

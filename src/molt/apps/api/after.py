@@ -41,12 +41,7 @@ class Sign(Body):
 def _listed(request: Request, rollout: str) -> dict[str, Any]:
     controller = controller_of(request)
     desk, now = controller.desk(rollout), controller.clock.now()
-    rows = tasks.tasks_of(desk.rollout, desk.playbook)
-    return {
-        "rollout": rollout,
-        "closed": tasks.closed(desk.rollout, desk.playbook),
-        "tasks": [row | {"overdue": tasks.overdue(row, now)} for row in rows],
-    }
+    return tasks.listed(desk.rollout, desk.playbook, now)
 
 
 @router.get("/rollouts/{rollout}/tasks")

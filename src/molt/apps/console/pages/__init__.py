@@ -15,11 +15,13 @@ from molt.apps.console.pages import (
     playbook,
     rollout,
     shadow,
+    tasks,
 )
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     rollout.router,
     commands.router,
+    tasks.router,
     oncall.router,
     monitoring.router,
     analytics.router,

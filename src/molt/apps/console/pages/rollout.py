@@ -16,7 +16,9 @@ from molt.apps.console.render import fragment, render
 from molt.control import view
 from molt.control.controller import Controller
 from molt.control.desk import Desk
-from molt.core.rollout import ACTIVE, WATCHED, Phase
+from molt.core import tasks
+from molt.core.offers import offered
+from molt.core.rollout import ACTIVE, WATCHED
 
 router = APIRouter()
 
@@ -89,8 +91,10 @@ def _picture(request: Request, desk: Desk) -> dict[str, Any]:
         "summary": summary(state, now),
         "active": desk.rollout.phase in ACTIVE,
         "watched": desk.rollout.phase in WATCHED,
-        "ended": desk.rollout.phase in (Phase.ROLLED_BACK, Phase.ABORTED),
-        "asks_approval": any(g["name"] == "approval" for g in state["gates"]),
+        "offered": offered(desk.scene(now)),
+        "afterwards": tasks.listed(desk.rollout, desk.playbook, now)["tasks"],
+        "bounds": controller.operator.bounds,
+        "procedure": len(desk.playbook.procedure),
         "phases": phases(state),
         "recent": recent(desk),
         "titles": {name: m.title or name for name, m in desk.playbook.metrics.items()},
@@ -115,7 +119,9 @@ def summary(state: dict[str, Any], now: datetime) -> str:
     """Where it is and what it waits for, in one sentence."""
     phase = state["phase"].replace("_", " ")
     if state["phase"] == "complete":
-        return "Complete: all traffic is on the candidate."
+        word = "Closed" if state["closed"] else "Complete"
+        signed = ", every task is signed" if state["closed"] else ""
+        return f"{word}: all traffic is on the candidate{signed}."
     if state["phase"] in ("rolled_back", "aborted"):
         return f"{phase.capitalize()}: all traffic is on control."
     if halt := state["halt"]:

@@ -64,6 +64,11 @@ function watchLive(element) {
       // A form that is open keeps what its reader saw, as it keeps the digest.
       if (about && !words.closest(":popover-open")) words.replaceChildren(...about.cloneNode(true).childNodes);
     }
+    const offers = element.querySelector("[data-offers]")?.dataset.offers.split(" ");
+    if (offers) for (const one of document.querySelectorAll("[data-offer]")) {
+      // A form that is open stays; when it is sent, control says what stands in the way.
+      if (!one.querySelector(":popover-open") && !one.closest(":popover-open")) one.hidden = !offers.includes(one.dataset.offer);
+    }
     const version = element.querySelector("[data-rollout-version]")?.dataset.rolloutVersion;
     if (version) for (const field of document.querySelectorAll("input[data-version]")) {
       // A form that is open keeps the version that its reader saw.
