@@ -56,7 +56,8 @@ def signed_in(
     person = Person(chrome, molt, name, role, **options)
     try:
         yield person
-        expected = [c for c in person.complaints if "the server responded with a status of 4" in c]
+        told = ("the server responded with a status of 4", "SSE reconnect failed with status 401")
+        expected = [c for c in person.complaints if any(t in c for t in told)]
         assert len(expected) <= refusals, person.complaints
         others = [c for c in person.complaints if c not in expected]
         assert others == [], others

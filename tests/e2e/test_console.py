@@ -1,6 +1,9 @@
 """The console in a real browser, against real processes and the reference bar."""
 
 import json
+import os
+import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from tests.e2e.conftest import Molt, Process, gateway_post, quick, until
-from tests.e2e.people import PATIENCE, Person, chrome, press, signed_in
+from tests.e2e.people import PATIENCE, chrome, press, signed_in
 
 from molt.adapters.playbooks import load_playbook
 from molt.apps.console import build
@@ -377,16 +380,98 @@ def test_another_plan_is_held_against_the_recorded_evidence_and_then_stands_besi
         expect(page.get_by_role("alert").first).to_be_visible()
 
 
-def test_a_page_without_control_says_that_it_is_old(
-    chrome: Browser, clean: Molt, tmp_path: Path, bar: dict[str, Process]
+def test_a_page_whose_control_was_killed_says_so_and_recovers_by_itself(
+    chrome: Browser, clean: Molt
 ) -> None:
-    away = Molt(tmp_path, bar["existing-system"].url, bar["agent-chat"].url)
-    try:
-        away.begin(quick(50), "left")
-        person = Person(chrome, away, "ida", "viewer")
-        page = person.open("rollouts/left")
-        expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
-    finally:
-        away.stop()
-    expect(page.locator("#connection")).to_contain_text("disconnected", timeout=PATIENCE)
-    person.context.close()
+    molt = clean
+    molt.begin(quick(50), "left")
+    with signed_in(chrome, molt, "ida", "operator") as ida:
+        pages = [ida.page, ida.context.new_page(), ida.context.new_page()]
+        for page, path in zip(pages, ("rollouts/left", "monitoring", "analytics"), strict=True):
+            page.goto(f"/console/{path}")
+            expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
+        rollout, monitoring, analytics = pages
+        pid = molt.control_pid()
+        os.kill(pid, signal.SIGSTOP)
+        # Silent is not dead: the page cannot know, and says how old it is.
+        expect(rollout.locator("#connection")).to_contain_text("s old", timeout=PATIENCE)
+        expect(rollout.locator("html")).to_have_class(re.compile("disconnected"))
+        expect(monitoring.locator("#connection")).to_contain_text("s old", timeout=PATIENCE)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: molt.control_pid() not in (0, pid), what="control is started again")
+        for page in pages:
+            expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
+        # It is the new process that tells now: what it decides is shown without a reload.
+        version = rollout.locator("[data-rollout-version]").get_attribute("data-rollout-version")
+        until(lambda: molt.post("/rollouts/left/notes", text="back").status_code == 200)
+        moved = rollout.locator(f"[data-rollout-version]:not([data-rollout-version='{version}'])")
+        expect(moved).to_have_count(1, timeout=PATIENCE)
+        press(rollout, "Pause", "Pause", "what was that?")
+        expect(rollout.locator(".sentence")).to_contain_text("paused", timeout=PATIENCE)
+        expect(analytics.locator("#state")).to_contain_text("one point is")
+        gone = ("net::ERR", "htmx:sse:error")
+        ida.complaints[:] = [c for c in ida.complaints if not any(g in c for g in gone)]
+
+
+def test_kinds_of_differences_are_accepted_and_flagged_and_the_gate_follows(
+    chrome: Browser, clean: Molt
+) -> None:
+    molt = clean
+    data = load_playbook("wf-11-demo").as_data()
+    gates = [{"kind": "shadow_agreement", "above": "80%"}]
+    phase = {"name": "shadow", "steps": [{"share": 0, "hold": "1h", "gates": gates}]}
+    words = {"settle": "1s", "blocking": ["wording"], "wording": "100%", "actions_from": "reports"}
+    plan = data | {"name": "shadow", "phases": [phase], "comparison": words}
+    molt.begin(Playbook.model_validate(plan), "compared")
+    molt.ask("A cappuccino please", session_id="s-1")
+    with (
+        signed_in(chrome, molt, "ana", "operator") as ana,
+        signed_in(chrome, molt, "vic", "viewer", 1) as vic,
+    ):
+        page, gate = ana.page, vic.open("rollouts/compared").locator(".gate", has_text="agreement")
+        one = "rollouts/compared/shadow/summary"
+        until(lambda: molt.client.get(f"/{one}").json()["all"]["pairs"] == 1, what="it is compared")
+        ana.open("shadow?rollout=compared&verdict=unacceptable")
+        expect(page.locator(".sentence")).to_contain_text("0.0% of pairs are acceptable")
+        expect(page.locator(".pair")).to_have_count(1)
+        expect(gate).to_contain_text("0 of 1", timeout=PATIENCE)
+
+        kind = page.locator(".kind", has=page.get_by_role("link", name="wording"))
+        expect(kind.locator(".chip")).to_have_text("blocks")
+        kind.get_by_role("button", name="Accept").click()
+        form = page.locator(".dialog:popover-open")
+        form.get_by_role("textbox").fill("it has a voice of its own")
+        form.get_by_role("button", name="Accept").click()
+        page.wait_for_url("**/shadow?rollout=compared&done=accepted")
+        expect(page.locator(".sentence")).to_contain_text("100.0% of pairs are acceptable")
+        expect(kind.locator(".chip")).to_have_text("accepted")
+        expect(kind).to_contain_text("accepted by a person")
+        expect(page.locator(".pair .chip")).to_have_text("acceptable")
+        expect(gate).to_contain_text("1 of 1", timeout=PATIENCE)
+
+        other = page.locator(".kind", has=page.locator(".chip", has_text="minor")).first
+        name = other.get_by_role("link").first.inner_text()
+        other.get_by_role("button", name="Flag").click()
+        form.get_by_role("textbox").fill("guests must get what they ask for")
+        form.get_by_role("button", name="Flag").click()
+        page.wait_for_url("**done=flagged")
+        expect(page.locator(".sentence")).to_contain_text("0.0% of pairs are acceptable")
+        flagged = page.locator(".kind", has=page.get_by_role("link", name=name, exact=True))
+        expect(flagged.locator(".chip")).to_have_text("blocks")
+        expect(page.locator(".pair .chip")).to_have_text("unacceptable")
+        expect(gate).to_contain_text("0 of 1", timeout=PATIENCE)
+        ruled = molt.events("DifferenceRuled", "compared")
+        assert [(e["by"], e["acceptable"]) for e in ruled] == [(ana.name, True), (ana.name, False)]
+
+        seen = vic.open("shadow?rollout=compared")
+        expect(seen.locator(".kind").first).to_be_visible()
+        assert seen.locator("main button:not(.filters button)").count() == 0
+        act = "/console/shadow/compared/rule"
+        token = seen.locator("[name=csrf_token]").first.input_value()
+        status = seen.evaluate(RULE, [act, token])
+        assert status == 403
+    assert len(molt.events("DifferenceRuled", "compared")) == 2
+
+
+RULE = """async ([act, csrf_token]) => (await fetch(act, { method: "POST",
+    body: new URLSearchParams({ csrf_token, kind: "wording", said: "accept", reason: "mine" }) })).status"""

@@ -1,5 +1,6 @@
 """The console in a real browser, with a clock that is moved by hand: what only shows with time."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,12 +10,13 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
-from tests.apps.cli.conftest import TOKENS, Server, server
+from tests.apps.cli.conftest import PLAYBOOK, TOKENS, Server, server
 from tests.apps.console.test_afterwards import AFTER
-from tests.e2e.people import PATIENCE, chrome, signed_in
+from tests.e2e.people import PATIENCE, chrome, press, signed_in
 from tests.e2e.test_console import looked_at
 
 from molt.apps.console import build
+from molt.core.evidence import Batch, Slot, SlotKey
 
 __all__ = ["chrome", "server"]
 
@@ -112,3 +114,93 @@ def test_tasks_read_well_and_need_no_script(chrome: Browser, server: Server, mol
         page = vic.open("rollouts/short/tasks")
         expect(page.locator("#task-2")).to_be_visible()
         assert page.locator("main button").count() == 0
+
+
+# --- numbers that grow old, and sessions that end
+
+
+def slot(server: Server, requests: int) -> None:
+    """A gateway tells of the slot of now."""
+    start = int(server.clock.now().timestamp()) // 10 * 10
+    key = SlotKey("short", 1, "guest", "control", "live", start)
+    batch = Batch("g", requests, server.clock.now(), 1, slots=[Slot(key, requests=requests)])
+    server.call(server.controller.ingest(batch))
+
+
+def test_numbers_that_nobody_brings_anew_are_called_old_until_somebody_does(
+    chrome: Browser, server: Server, molt: Any
+) -> None:
+    begin(molt, PLAYBOOK, "short")
+    slot(server, 1)
+    with signed_in(chrome, molt, "ida", "viewer", reduced_motion="reduce") as ida:
+        page = ida.open("rollouts/short")
+        old = page.get_by_text(re.compile(r"No data for \d+ s: the numbers below are as of"))
+        expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
+        expect(old).to_have_count(0)
+        server.later(seconds=60)
+        # It is said on the page that is open, and beside it stands since when.
+        expect(old).to_be_visible(timeout=PATIENCE)
+        expect(page.locator(".banner.wait time")).to_have_attribute("datetime", re.compile("T"))
+        expect(page.locator("#connection")).to_have_text("live")
+        assert looked_at(ida.page, "stale") == []
+        slot(server, 2)
+        expect(old).to_have_count(0, timeout=PATIENCE)
+        expect(page.get_by_text("No data for")).to_have_count(0)
+
+
+def test_a_session_that_time_has_ended_leads_to_where_one_signs_in_and_back(
+    chrome: Browser, server: Server, molt: Any
+) -> None:
+    begin(molt, PLAYBOOK, "short")
+    for ending in ("idle", "lifetime"):
+        with signed_in(chrome, molt, "sam", "operator", refusals=9) as sam:
+            page = sam.open("rollouts/short")
+            expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
+            server.later(seconds=getattr(server.app.state.rules, ending).total_seconds() + 60)
+            if ending == "idle":  # looking at a wall screen goes on; doing something does not
+                expect(page.locator("#connection")).to_have_text("live")
+                press(page, "Pause", "Pause", "too late")
+            # At the end of its lifetime the stream of the page that is open ends with the session.
+            page.wait_for_url("**/console/login?next=/console/rollouts/short**")
+            other = sam.context.new_page()
+            other.goto("/console/audit")
+            expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
+            page.get_by_label("API token").fill(sam.token)
+            page.get_by_role("button", name="Sign in").click()
+            page.wait_for_url("**/console/rollouts/short")
+            expect(page.locator("#connection")).to_have_text("live", timeout=PATIENCE)
+
+
+def test_a_button_pressed_after_the_session_has_ended_does_nothing(
+    chrome: Browser, server: Server, molt: Any
+) -> None:
+    begin(molt, PLAYBOOK, "short")
+    with signed_in(chrome, molt, "sam", "operator", 9, java_script_enabled=False) as sam:
+        page = sam.open("rollouts/short")
+        server.later(seconds=server.app.state.rules.idle.total_seconds() + 60)
+        press(page, "Roll back now", "Roll back now", "too late")
+        expect(page.get_by_role("heading", name="Please sign in")).to_be_visible()
+    assert molt.client.get("/rollouts/short").json()["phase"] == "canary"
+
+
+def test_a_forged_cookie_lets_no_browser_in(chrome: Browser, server: Server, molt: Any) -> None:
+    begin(molt, PLAYBOOK, "short")
+    with signed_in(chrome, molt, "eve", "operator", refusals=9) as eve:
+        page, live = eve.open("rollouts/short"), eve.page.locator("#connection")
+        expect(live).to_have_text("live", timeout=PATIENCE)
+        (true,) = eve.context.cookies()
+        flipped = ("B" if true["value"][0] == "A" else "A") + true["value"][1:]
+        in_store = hashlib.sha256(true["value"].encode()).hexdigest()
+        for forged in (flipped, in_store, eve.token, "admin", ""):
+            eve.context.add_cookies([{**true, "value": forged}])  # type: ignore[typeddict-item]
+            press(page, "Roll back now", "Roll back now", "mine")
+            page.wait_for_url("**/console/login?next=/console/rollouts/short**")
+            page.goto("/console/people")
+            expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+            # With the true one, and the form that belongs to it, it would have worked.
+            eve.context.add_cookies([true])  # type: ignore[list-item]
+            eve.open("rollouts/short")
+            expect(live).to_have_text("live", timeout=PATIENCE)
+        assert molt.client.get("/rollouts/short").json()["phase"] == "canary"
+        press(page, "Roll back now", "Roll back now", "mine")
+        expect(page.locator(".sentence")).to_contain_text("Rolled back", timeout=PATIENCE)

@@ -37,9 +37,10 @@ async def carry_out(
         await controller.command(rollout, command, expected_version=version)
     except (Refused, VersionConflict) as error:
         return refused(request, caller, str(error), back)
+    target = f"{back}{'&' if '?' in back else '?'}done={done}"
     if request.headers.get("hx-request"):
-        return Response(status_code=204, headers={"hx-redirect": f"{back}?done={done}"})
-    return RedirectResponse(f"{back}?done={done}", 303)
+        return Response(status_code=204, headers={"hx-redirect": target})
+    return RedirectResponse(target, 303)
 
 
 def refused(request: Request, caller: Caller, why: str, back: str) -> Response:

@@ -1,6 +1,7 @@
 """Answers side by side, worst first; and what a person says of a kind of difference."""
 
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, HTTPException, Query, Request, Response
 
@@ -103,5 +104,5 @@ async def rule(
             scene, kind, caller.name, reason, acceptable=said == "accept"
         ),
         done="accepted" if said == "accept" else "flagged",
-        back="/console/shadow",
+        back=f"/console/shadow?rollout={quote(rollout)}",
     )
