@@ -39,7 +39,7 @@ function marks(data) {
   return { hooks: { draw: [(u) => {
     const { ctx } = u, { left, top, width, height } = u.bbox;
     ctx.save();
-    ctx.strokeStyle = css("--line"); ctx.fillStyle = css("--soft"); ctx.setLineDash([4, 4]); ctx.font = `${11 * devicePixelRatio}px sans-serif`;
+    ctx.strokeStyle = css("--line"); ctx.fillStyle = css("--soft"); ctx.setLineDash([4, 4]); ctx.font = letters(11 * devicePixelRatio);
     let written = -Infinity;
     for (const mark of data.marks) {
       const x = u.valToPos(mark.at, "x", true);
@@ -53,7 +53,10 @@ function marks(data) {
   }] } };
 }
 
-const axisStyle = () => ({ stroke: css("--soft"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line") } });
+// Charts grow with the page's letters, which are larger on a wall.
+const scale = () => parseFloat(getComputedStyle(document.documentElement).fontSize) / 15;
+const letters = (px) => `${Math.round(px * scale())}px system-ui, sans-serif`;
+const axisStyle = () => ({ font: letters(12), stroke: css("--soft"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line") } });
 
 function drawChart(holder, name, data, groups, times) {
   const spec = CHARTS[name];
@@ -75,9 +78,9 @@ function drawChart(holder, name, data, groups, times) {
   charts.get(name)?.destroy();
   holder.textContent = "";
   charts.set(name, new uPlot({
-    width: Math.max(200, holder.clientWidth), height: 220, series, plugins: [marks(data)],
+    width: Math.max(200, holder.clientWidth), height: 220 * scale(), series, plugins: [marks(data)],
     scales: { x: { time: true, range: [data.start, data.end] }, y: { range: (_, low, high) => [0, (high ?? 1) * 1.08 || 1] } },
-    axes: [{ ...axis, values: clockTicks, space: 76 }, { ...axis, size: 62, values: (_, ticks) => ticks.map(spec.show) }],
+    axes: [{ ...axis, values: clockTicks, space: 76 * scale() }, { ...axis, size: 62 * scale(), values: (_, ticks) => ticks.map(spec.show) }],
     cursor: { sync: { key: "molt" } },
   }, all, holder));
 }
@@ -85,12 +88,12 @@ function drawChart(holder, name, data, groups, times) {
 function drawHeat(data) {
   const canvas = document.getElementById("heat-canvas");
   const box = canvas.parentElement, ratio = devicePixelRatio || 1;
-  const width = Math.max(200, box.clientWidth), height = 250, left = 56, bottom = 24;
+  const width = Math.max(200, box.clientWidth), big = scale(), height = 250 * big, left = 56 * big, bottom = 24 * big;
   canvas.width = width * ratio; canvas.height = height * ratio;
   const ctx = canvas.getContext("2d");
   ctx.scale(ratio, ratio);
   ctx.clearRect(0, 0, width, height);
-  ctx.fillStyle = css("--soft"); ctx.font = "11px sans-serif";
+  ctx.fillStyle = css("--soft"); ctx.font = letters(11);
   const { cells, first, width: wide, ratio: step } = data.heat;
   if (!cells.length) { ctx.fillText("no data in this range", left, height / 2); return; }
   const points = Math.ceil((data.end - first) / wide);
@@ -106,7 +109,7 @@ function drawHeat(data) {
   for (let y = low; y < rows; y += Math.max(1, Math.ceil((rows - low) / 6))) ctx.fillText(seconds(step ** y), 4, height - bottom - (y - low) * h);
   const clock = (t) => new Date(t * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   ctx.fillText(clock(first), left, height - 6);
-  ctx.fillText(clock(data.end), width - 40, height - 6);
+  ctx.fillText(clock(data.end), width - 40 * big, height - 6);
 }
 
 // A metric over time: the difference as a line in the band of its interval.
@@ -123,7 +126,7 @@ function drawMetric(holder, name, rows) {
   const low = Math.min(0, ...known), high = Math.max(0, ...known), room = 0.15 * (high - low || 1);
   const axis = axisStyle(), colour = css("--candidate");
   charts.set(`ab-${name}`, new uPlot({
-    width: Math.max(200, holder.clientWidth), height: 220, plugins: [marks(last || { marks: [] })],
+    width: Math.max(200, holder.clientWidth), height: 220 * scale(), plugins: [marks(last || { marks: [] })],
     series: [{ value: (_, t) => moment(t) },
       { label: "difference", stroke: colour, width: 2, points: { size: 4 }, value: (_, v) => plain(v) },
       { label: "from", stroke: colour, width: 1, dash: [3, 3], points: { show: false }, value: (_, v) => plain(v) },
@@ -131,7 +134,7 @@ function drawMetric(holder, name, rows) {
       { label: "none", stroke: css("--danger"), width: 1, dash: [2, 3], points: { show: false }, value: () => "0" }],
     bands: [{ series: [3, 2], fill: `${colour}22` }],
     scales: { x: { time: true }, y: { range: [low - room, high + room] } },
-    axes: [{ ...axis, values: clockTicks, space: 76 }, { ...axis, size: 62 }],
+    axes: [{ ...axis, values: clockTicks, space: 76 * scale() }, { ...axis, size: 62 * scale() }],
     cursor: { sync: { key: "molt" } },
   }, [column("unix"), column("difference"), column("low"), column("high"), rows.map(() => 0)], holder));
 }
