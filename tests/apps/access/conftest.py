@@ -117,7 +117,7 @@ def audit_of(server: Server) -> list[dict[str, Any]]:
 
 
 async def _flush(server: Server) -> None:
-    server.audit.flush()
+    server.audit.flush(None)
 
 
 def acts(server: Server) -> list[tuple[str, str, int]]:
