@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from molt.adapters.memory.store import MemoryStore
 from molt.control.analytics import GRAINS, POINTS, Choice, grain, width
-from molt.control.condensed import DAY, HOUR, OPEN, Condensed
+from molt.control.condensed import DAY, HOUR, KEPT, OPEN, PIECE, Condensed
 from molt.core.evidence import Batch, Slot, SlotKey, Tally
 
 NOW = 1_767_600_000 // DAY * DAY + 5 * HOUR
@@ -69,11 +69,57 @@ async def test_what_is_closed_is_read_once_and_what_is_open_every_time(store: Co
     for _ in range(2):
         before = store.read
         await condensed.slots("r", NOW - 2 * DAY, NOW + 1, NOW, GRAINS[2])
-    still_open = len(await MemoryStore.slots(store, "r", NOW - OPEN))
+    still_open = len(await MemoryStore.slots(store, "r", (NOW - OPEN) // PIECE * PIECE))
     assert store.read - before == still_open
     await store.ingest(told(2, [slot(NOW - 10, requests=70)]))
     found = await condensed.slots("r", NOW - 2 * DAY, NOW + 1, NOW, GRAINS[2])
     assert any(s.requests >= 70 for s in found)
+
+
+async def test_what_a_gateway_tells_of_late_joins_what_is_held(store: Counting) -> None:
+    condensed = Condensed(store)
+
+    async def seen() -> int:
+        found = await condensed.slots("r", NOW - 2 * DAY, NOW + 1, NOW, GRAINS[2])
+        return sum(s.requests for s in found)
+
+    before = await seen()
+    late = told(2, [slot(NOW - DAY, requests=7)])
+    await store.ingest(late)
+    condensed.late(late)
+    assert await seen() == before + 7
+
+
+async def test_what_a_gateway_tells_of_while_it_is_read_is_not_lost(store: Counting) -> None:
+    condensed = Condensed(store)
+    late = told(2, [slot(NOW - DAY, requests=7)])
+    plain = MemoryStore.slots
+
+    async def interrupted(rollout: str, since: int = 0, until: int | None = None):
+        found = list(await plain(store, rollout, since, until))
+        if since <= NOW - DAY < (until or 0) and await store.ingest(late) is not None:
+            condensed.late(late)
+        return found
+
+    store.slots = interrupted  # type: ignore[method-assign]
+    found = await condensed.slots("r", NOW - 2 * DAY, NOW, NOW, GRAINS[2])
+    kept = await plain(store, "r", NOW - 2 * DAY, NOW)
+    assert sum(s.requests for s in found) == sum(s.requests for s in kept)
+
+
+async def test_it_is_said_how_much_of_a_long_range_is_ready(store: Counting) -> None:
+    condensed = Condensed(store)
+    start, grain = NOW - 2 * DAY, GRAINS[2]
+    assert condensed.ready("r", start, NOW, grain) == 0
+    await condensed.slots("r", NOW - DAY, NOW, NOW, grain)
+    assert 0.4 < condensed.ready("r", start, NOW, grain) < 0.6
+    assert await condensed.prepare("r", start, NOW, grain, 20) == 1
+    before = store.read
+    assert await condensed.prepare("r", start, NOW, grain, 20) == 1
+    assert store.read == before
+    assert (
+        condensed.ready("r", NOW - KEPT[grain] - DAY, NOW, grain) == 1
+    )  # not held: nothing to wait for
 
 
 async def test_short_ranges_come_as_they_are_kept(store: Counting) -> None:

@@ -34,6 +34,7 @@ def add_console(app: FastAPI) -> None:
     """Serve the console at `/console`; `/` leads there."""
     replays = Replays(app.state.audit_dir.parent)
     app.state.condensed = Condensed(app.state.store)
+    app.state.controller.on_batch(app.state.condensed.late)
     app.state.replays, app.state.questions = replays, Questions(replays)
     app.include_router(assets.router)
     for router in ROUTERS:

@@ -41,6 +41,8 @@ RANGES: Final = {
 Table = Literal["series", "totals", "steps", "tools", "models", "budgets", "heat"]
 By = Literal["arm", "agent", "step", "tool", "model"]
 MOST_CALLS: Final = 20_000
+PATIENCE: Final = 1.0
+"""Seconds after which the page says how far it is, rather than keep its reader waiting."""
 
 
 class Asked(BaseModel):
@@ -110,6 +112,11 @@ async def page(request: Request, caller: Viewer, query: Query_) -> Response:
         return render(request, "no_rollout.html", caller, page="analytics")
     stays = [(s.epoch, f"{s.phase} {s.share:g}% (#{s.epoch})") for s in desk.rollout.stays]
     choice = _choice(request, query, desk)
+    ready = await prepare(request, desk, choice, PATIENCE)
+    if ready < 1:
+        return render(
+            request, "analytics_wait.html", caller, page="analytics", ready=ready, choice=choice
+        )
     found = await _tables(request, desk, choice)
     return render(
         request,
@@ -242,6 +249,19 @@ def _desk(request: Request, query: Asked) -> Desk:
     if desk is None:
         raise OperatorError("There is no rollout yet; start one: molt start")
     return desk
+
+
+async def prepare(request: Request, desk: Desk, choice: Choice, seconds: float) -> float:
+    """Add up what charts of this range need, waiting `seconds` at most; how much is ready, 0..1."""
+    condensed: Condensed = request.app.state.condensed
+    grain = analytics.grain(analytics.width(choice, desk.book.slot_seconds))
+    start, now = math.floor(choice.start.timestamp()), request.app.state.clock.now().timestamp()
+    return await condensed.prepare(desk.id, start, int(now), grain, seconds)
+
+
+async def look_ahead(request: Request, desk: Desk) -> None:
+    """Begin to add up what the first look at this rollout's analytics will need."""
+    await prepare(request, desk, _choice(request, Asked(), desk), 0)
 
 
 async def _slots(request: Request, desk: Desk, choice: Choice) -> list[Slot]:

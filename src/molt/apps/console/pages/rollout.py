@@ -11,6 +11,7 @@ from molt.apps.api.auth import Viewer
 from molt.apps.api.following import sse
 from molt.apps.api.hub import Message
 from molt.apps.console import live, sketches
+from molt.apps.console.pages import analytics
 from molt.apps.console.pages.choosing import chosen, desks
 from molt.apps.console.render import fragment, render
 from molt.control import view
@@ -47,6 +48,7 @@ async def page(
 ) -> Response:
     """The page of one rollout."""
     desk = _desk(request, rollout)
+    await analytics.look_ahead(request, desk)
     return render(
         request,
         "rollout.html",
