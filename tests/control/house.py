@@ -143,7 +143,9 @@ class House:
             hash_subject=HASHER,
             ttl_seconds=600,
         )
-        self.controller.on_records(lambda r, records: self.heard.extend((r, x) for x in records))
+        self.controller.writer.on_records(
+            lambda r, records: self.heard.extend((r, x) for x in records)
+        )
         await self.controller.start()
         procedure = Procedure(
             clock=self.clock,
@@ -152,8 +154,8 @@ class House:
             notifier=self.phone,
             archive=AuditArchive(self.audit),
             incidents=self.folder / "incidents",
-            publish=self.controller.publish,
-            clear_limits=self.controller.clear_limits,
+            publish=self.controller.writer.publish,
+            clear_limits=self.controller.writer.clear_limits,
             gateways=len(self.gateways.names),
         )
         self.rollbacks = Rollbacks(self.controller, procedure)
@@ -209,7 +211,7 @@ class House:
     def batch(self, gateway: str = "g1", **more: Any) -> Batch:
         """The next batch of a gateway."""
         now = self.clock.now()
-        version = self.controller.flags.version if self.controller.flags else 0
+        version = self.controller.writer.flags.version if self.controller.writer.flags else 0
         return Batch(gateway, next(self._sequence), now, version, **more)
 
     async def serve(

@@ -5,21 +5,21 @@ delayed by any of it, because gateways only hold the last snapshot.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from molt.control.desk import Desk
-from molt.control.notices import notice_of
 from molt.control.operator_flags import OperatorFlags
 from molt.control.outcomes import Accepted, take_in
 from molt.control.publisher import Publisher
 from molt.control.teller import Teller
+from molt.control.writer import Writer
 from molt.core import commands
-from molt.core.decide import decide, enter, fire
+from molt.core.decide import decide, enter
 from molt.core.errors import OperatorError, Refused, StoreUnavailable, VersionConflict
 from molt.core.events import (
     AlarmCleared,
@@ -27,19 +27,14 @@ from molt.core.events import (
     AnyEvent,
     BoundsChanged,
     IncidentOpened,
-    Recorded,
     Resumed,
-    RolledBack,
     RolloutStarted,
-    Ruling,
 )
 from molt.core.evidence import Batch, Outcome, Slot, SlotKey, Violation
-from molt.core.flags import Flags
 from molt.core.playbook import Playbook
 from molt.core.prediction import Prediction
-from molt.core.rollout import WATCHED, Phase, Rollout
+from molt.core.rollout import Phase, Rollout
 from molt.core.scene import Scene
-from molt.core.triggers import TriggerRuling
 from molt.ports import (
     Clock,
     EventStore,
@@ -47,7 +42,6 @@ from molt.ports import (
     FlagSink,
     FlagStore,
     Journal,
-    Notice,
     Notifier,
     Portion,
 )
@@ -66,7 +60,6 @@ class Stores(NamedTuple):
     flags: FlagStore
 
 
-Listener = Callable[[str, Sequence[Recorded]], None]
 Command = Callable[[Scene], list[AnyEvent]]
 
 
@@ -90,22 +83,15 @@ class Controller:
         self.operator = operator
         self.four_eyes = four_eyes
         self.desks: dict[str, Desk] = {}
-        self.store_problem: str | None = None
         self.unknown_subjects = 0
         self.availability: float | None = None
-        self._owed: dict[str, Sequence[AnyEvent]] = {}
-        self._unwatched = False
-        self._failing_since: float | None = None
         self._stores = stores
-        self._publisher = Publisher(stores.flags, sink, clock, ttl_seconds)
-        self._notifier = notifier
+        publisher = Publisher(stores.flags, sink, clock, ttl_seconds)
+        self.writer = Writer(stores.events, publisher, notifier, clock, operator, self.desks)
         self._hash_subject = hash_subject
         self._teller = Teller(journal)
-        self._ttl = ttl_seconds
         self._lock = asyncio.Lock()
-        self._listeners: list[Listener] = []
         self._batch_listeners: list[Callable[[Batch], None]] = []
-        self._background: set[asyncio.Task[None]] = set()
 
     # --- life
 
@@ -117,17 +103,12 @@ class Controller:
                 rollout_id, self._stores.events, self._stores.evidence, self.clock.now()
             )
             self._teller.follow(self.desks[rollout_id], restarted=True)
-        await self._publisher.load()
-        await self.publish()
+        await self.writer.start()
 
     @property
-    def flags(self) -> Flags | None:
-        """The last snapshot."""
-        return self._publisher.flags
-
-    def on_records(self, listener: Listener) -> None:
-        """Call `listener(rollout, records)` after every append."""
-        self._listeners.append(listener)
+    def store_problem(self) -> str | None:
+        """Why the store takes no writes; None when it does."""
+        return self.writer.problem
 
     def on_batch(self, listener: Callable[[Batch], None]) -> None:
         """Call `listener` with every batch that is new."""
@@ -137,9 +118,7 @@ class Controller:
         """Stop what runs in the background; the log says where to go on."""
         for desk in self.desks.values():
             self._teller.tell(desk, self.clock.now())
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.writer.close()
 
     # --- the loop
 
@@ -147,7 +126,7 @@ class Controller:
         """Look at every rollout once. A store that fails stops the climb, nothing else."""
         async with self._lock:
             if self.operator.refresh():
-                await self.publish()
+                await self.writer.publish()
             problem = None
             for desk in self.desks.values():
                 try:
@@ -155,40 +134,15 @@ class Controller:
                 except StoreUnavailable as error:
                     problem = str(error)
                     log.error("store_unavailable", rollout=desk.id, error=problem)
-            await self._judge_store(problem)
-
-    async def _judge_store(self, problem: str | None) -> None:
-        """Keep the alarm until a write succeeds.
-
-        Nobody can watch an agent for long without a store: after the flags' time to live it gets
-        no traffic.
-        """
-        if problem is None and (self.store_problem or self._publisher.problem):
-            await self._publisher.keep_again()
-            problem = self._publisher.problem
-        self.store_problem = problem
-        if problem is None:
-            self._failing_since = None
-        elif self._failing_since is None:
-            self._failing_since = self.clock.monotonic()
-        unwatched = (
-            self._failing_since is not None
-            and self.clock.monotonic() - self._failing_since > self._ttl
-        )
-        if unwatched != self._unwatched:
-            log.error("store_away_too_long" if unwatched else "store_is_back", problem=problem)
-            self._unwatched = unwatched
-            await self.publish()
+            await self.writer.judge_store(problem)
 
     async def _step(self, desk: Desk) -> None:
         """Decide once and write what follows; a rollback that is still owed comes first."""
         now = self.clock.now()
         desk.book.forget(now)
-        owed = self._owed.get(desk.id)
-        if owed is not None:
-            await self._write(desk, owed)
+        await self.writer.settle(desk)
         if changed := self._bounds_change(desk):
-            await self._write(desk, changed)
+            await self.writer.write(desk, changed)
         decided = decide(desk.scene(now), desk.quiet_until)
         self._teller.looked(desk, now, decided=len(decided))
         events = [*self._flag_alarm(desk), *decided]
@@ -196,7 +150,7 @@ class Controller:
             desk.quiet_until = now
         if events:
             try:
-                await self._write(desk, events)
+                await self.writer.write(desk, events)
             except VersionConflict as error:
                 log.warning("decided_too_late", rollout=desk.id, error=str(error))
 
@@ -220,93 +174,10 @@ class Controller:
             return [AlarmCleared(at=now, alarm="flags_file")]
         return []
 
-    # --- appending and acting
-
-    async def _write(self, desk: Desk, events: Sequence[AnyEvent]) -> None:
-        """Append, or fail safe: a rollback that cannot be written takes traffic back all the same,
-        and is written as soon as that is possible. Raises what `_append` raises."""
-        try:
-            await self._append(desk, events)
-        except VersionConflict:
-            await self._catch_up(desk)
-            raise
-        except StoreUnavailable as error:
-            self.store_problem = str(error)
-            if any(isinstance(e, RolledBack) for e in events):
-                await self._owe(desk, events, error)
-            raise
-
-    async def _owe(self, desk: Desk, events: Sequence[AnyEvent], error: StoreUnavailable) -> None:
-        if desk.id not in self._owed:
-            log.error("taken_back_unrecorded", rollout=desk.id, error=str(error))
-            self._owed[desk.id] = events
-            await self.publish()
-
-    async def _owe_rollback(self, desk: Desk, error: StoreUnavailable) -> None:
-        """A violation that cannot even be kept is answered by its trigger's rollback."""
-        actions = [t.action for t in desk.playbook.triggers if t.kind == "violation"]
-        if "roll_back" in actions and desk.rollout.phase in WATCHED:
-            ruling = Ruling("violation", "fail", f"a security violation; not kept: {error}")
-            fired = TriggerRuling(ruling, "roll_back", {})
-            await self._owe(desk, fire(desk.scene(self.clock.now()), fired, None), error)
-
-    async def _catch_up(self, desk: Desk) -> None:
-        """Take in what stands in the log and not here: another's append, or a write of our own
-        whose answer was lost."""
-        records = await self._stores.events.load(desk.id, desk.rollout.version)
-        await self._take_in(desk, records)
-
-    async def _append(
-        self, desk: Desk, events: Sequence[AnyEvent], *, publish: bool = True
-    ) -> None:
-        """Append before acting: all else follows from what is on record."""
-        records = await self._stores.events.append(
-            desk.id, events, expected_version=desk.rollout.version
-        )
-        await self._take_in(desk, records, publish=publish)
-
-    async def _take_in(
-        self, desk: Desk, records: Sequence[Recorded], *, publish: bool = True
-    ) -> None:
-        """Flags, listeners and notices of records."""
-        desk.apply(records)
-        if desk.rollout.phase not in WATCHED:
-            self._owed.pop(desk.id, None)
-        if publish:
-            await self.publish()
-        for listener in self._listeners:
-            listener(desk.id, records)
-        for notice in filter(None, (notice_of(desk, r.event) for r in records)):
-            self._spawn(self._deliver(notice))
-
     async def record(self, desk: Desk, event: AnyEvent) -> None:
         """Append a fact that changes no traffic."""
         async with self._lock:
-            await self._append(desk, [event], publish=False)
-
-    async def publish(self) -> Flags:
-        """Derive the snapshot; when it differs, hand it to the gateways and keep it."""
-        desks = self.desks.values()
-        return await self._publisher.publish(
-            [(desk.rollout, desk.playbook) for desk in desks],
-            self.operator.bounds,
-            [d.id for d in desks] if self._unwatched else self._owed.keys(),
-        )
-
-    async def clear_limits(self) -> Flags:
-        """Make gateways forget all rate-limiter state."""
-        await self.publish()
-        return await self._publisher.clear_limits()
-
-    async def _deliver(self, notice: Notice) -> None:
-        delivery = await self._notifier.notify(notice)
-        if not delivery.delivered:
-            log.warning("notice_undelivered", title=notice.title, detail=delivery.detail)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+            await self.writer.append(desk, [event], publish=False)
 
     # --- commands
 
@@ -347,9 +218,7 @@ class Controller:
             desk.apply(records)
             self.desks[rollout_id] = desk
             self._teller.follow(desk)
-            await self.publish()
-            for listener in self._listeners:
-                listener(rollout_id, records)
+            await self.writer.begun(desk, records)
             return desk.rollout
 
     def _refuse_overlap(self, playbook: Playbook, rollout_id: str) -> None:
@@ -371,8 +240,7 @@ class Controller:
         rollout has changed since the version that the person saw."""
         desk = self.desk(rollout_id)
         async with self._lock:
-            if desk.id in self._owed:
-                await self._write(desk, self._owed[desk.id])
+            await self.writer.settle(desk)
             if expected_version is not None and expected_version != desk.rollout.version:
                 since = [type(r.event).__name__ for r in desk.records if r.seq > expected_version]
                 raise VersionConflict(
@@ -383,7 +251,7 @@ class Controller:
             events = command(scene)
             if any(isinstance(e, Resumed) for e in events):
                 events = [*self._enable_again(desk), *events]
-            await self._write(desk, events)
+            await self.writer.write(desk, events)
             return desk.rollout
 
     def _enable_again(self, desk: Desk) -> list[AnyEvent]:
@@ -417,7 +285,7 @@ class Controller:
             new = await self._stores.evidence.ingest(batch)
         except StoreUnavailable as error:
             for rollout_id in {v.rollout for v in batch.violations} & self.desks.keys():
-                await self._owe_rollback(self.desks[rollout_id], error)
+                await self.writer.owe_rollback(self.desks[rollout_id], error)
             raise
         if new is None:
             return False
@@ -434,7 +302,7 @@ class Controller:
             )
         touched = {slot.key.rollout for slot in batch.slots} | set(batch.versions)
         async with self._lock:
-            await self._publisher.overtake(batch.applied)
+            await self.writer.publisher.overtake(batch.applied)
             for rollout_id in touched & self.desks.keys():
                 desk = self.desks[rollout_id]
                 await self._see_version(desk, batch)
@@ -480,7 +348,7 @@ class Controller:
             return
         if known and current in seen and now - seen[current] < OLD_VERSION_SETTLES:
             return
-        await self._write(desk, [commands.candidate_changed(desk.scene(now), version)])
+        await self.writer.write(desk, [commands.candidate_changed(desk.scene(now), version)])
 
     async def report_outcomes(self, rollout_id: str, outcomes: Sequence[Outcome]) -> Accepted:
         """Keep outcomes, each once by its id, attributed to the arm of its subject at its time."""

@@ -24,7 +24,7 @@ class Publisher:
         self._store = store
         self._sink = sink
         self._clock = clock
-        self._ttl = ttl_seconds
+        self.ttl_seconds = ttl_seconds
 
     async def load(self) -> None:
         """Go on from the kept snapshot."""
@@ -44,7 +44,7 @@ class Publisher:
             rollouts,
             bounds,
             limiter_epoch=before.limiter_epoch if before else 0,
-            ttl_seconds=self._ttl,
+            ttl_seconds=self.ttl_seconds,
             disabled=disabled,
         )
         if before and _same(made, before):

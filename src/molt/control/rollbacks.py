@@ -39,7 +39,7 @@ class Rollbacks:
         self._procedure = procedure
         self._wake = asyncio.Event()
         self._failures: dict[tuple[str, str], str] = {}
-        controller.on_records(lambda *_: self._wake.set())
+        controller.writer.on_records(lambda *_: self._wake.set())
 
     async def run(self) -> None:
         """Work until cancelled: at once when something was recorded, else when a retry is due."""

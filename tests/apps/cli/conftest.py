@@ -136,7 +136,7 @@ class Server:
             notifier=notifier,
             hash_subject=hasher,
         )
-        self.controller.on_records(hub.records)
+        self.controller.writer.on_records(hub.records)
         await self.controller.start()
         procedure = Procedure(
             clock=self.clock,
@@ -145,8 +145,8 @@ class Server:
             notifier=notifier,
             archive=AuditArchive(self.folder / "audit"),
             incidents=self.folder / "incidents",
-            publish=self.controller.publish,
-            clear_limits=self.controller.clear_limits,
+            publish=self.controller.writer.publish,
+            clear_limits=self.controller.writer.clear_limits,
         )
         self._rollbacks = asyncio.ensure_future(Rollbacks(self.controller, procedure).run())
         for role, token in TOKENS.items():

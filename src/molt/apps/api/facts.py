@@ -110,7 +110,7 @@ async def flags(request: Request, _: Viewer) -> dict[str, Any]:
     """The snapshot that gateways act on, the operator's bounds, and who has applied it."""
     controller = controller_of(request)
     return {
-        "flags": msgspec.to_builtins(controller.flags),
+        "flags": msgspec.to_builtins(controller.writer.flags),
         "bounds": msgspec.to_builtins(controller.operator.bounds),
         "flags_file_problem": controller.operator.problem,
         "gateways": msgspec.to_builtins(request.app.state.hub.applied()),
@@ -120,7 +120,7 @@ async def flags(request: Request, _: Viewer) -> dict[str, Any]:
 @router.get("/assign")
 async def assign(request: Request, _: Viewer, agent: str, subject: str) -> dict[str, Any]:
     """Which arm this subject would get now, and why (conversation pins apart)."""
-    current = controller_of(request).flags
+    current = controller_of(request).writer.flags
     if current is None:
         raise HTTPException(503, "no flags yet")
     found = explain(current, agent, subject)

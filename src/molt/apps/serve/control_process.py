@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from molt.adapters.audit_files import AuditArchive, AuditWriter, Retention, SubjectHasher
 from molt.adapters.clocks import SystemClock
@@ -34,7 +35,7 @@ from molt.apps.api.auth import new_token, token_hash
 from molt.apps.api.hub import Hub
 from molt.apps.api.stream import send_evidence
 from molt.apps.console.app import add_console
-from molt.apps.serve.keys import load_keys
+from molt.apps.serve.keys import Keys, load_keys
 from molt.apps.serve.lifetime import Server, bind
 from molt.apps.serve.logs import configure_logs
 from molt.apps.serve.probe import Probe
@@ -82,7 +83,7 @@ class ControlProcess:
         self.audit = AuditWriter(self.audit_dir, "control", self.clock, sync_seconds=sync_seconds)
         hasher = SubjectHasher(keys.subject)
         operator = OperatorFlags(read_env(os.environ), EnvFile(settings.flags_path))
-        self.alerts = notify = AlertDesk(
+        self.alerts = AlertDesk(
             notifier(settings.notify.model_dump(exclude={"quiet"}), self.clock),
             self.store,
             self.clock,
@@ -95,27 +96,45 @@ class ControlProcess:
             clock=self.clock,
             operator=operator,
             sink=self.hub,
-            notifier=notify,
+            notifier=self.alerts,
             hash_subject=hasher,
             ttl_seconds=settings.flags_ttl.total_seconds(),
             journal=FileJournal(settings.data / "journal"),
             four_eyes=settings.auth.four_eyes,
         )
-        self.controller.on_records(self.hub.records)
-        self.controller.on_records(self._audit_records)
+        self.controller.writer.on_records(self.hub.records)
+        self.controller.writer.on_records(self._audit_records)
         await self.controller.start()
-        procedure = Procedure(
-            clock=self.clock,
-            operator=operator,
-            sink=self.hub,
-            notifier=notify,
-            archive=AuditArchive(self.audit_dir),
-            incidents=settings.data / "incidents",
-            publish=self.controller.publish,
-            clear_limits=self.controller.clear_limits,
-            gateways=settings.workers + (settings.egress is not None),
+        self._run(Rollbacks(self.controller, self._procedure()).run())
+        await self._watch()
+        self._keep_books()
+        config = uvicorn.Config(
+            self._app(keys, hasher),
+            loop="none",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=2,
         )
-        self._run(Rollbacks(self.controller, procedure).run())
+        return config, await self._first_token()
+
+    def _procedure(self) -> Procedure:
+        return Procedure(
+            clock=self.clock,
+            operator=self.controller.operator,
+            sink=self.hub,
+            notifier=self.alerts,
+            archive=AuditArchive(self.audit_dir),
+            incidents=self.settings.data / "incidents",
+            publish=self.controller.writer.publish,
+            clear_limits=self.controller.writer.clear_limits,
+            gateways=self.settings.workers + (self.settings.egress is not None),
+        )
+
+    async def _watch(self) -> None:
+        """Start whatever looks at evidence: rulings, anomalies, pairs, the probe."""
         watch = AnomalyWatch(self.controller, self.store, self.store)
         await watch.load()
         self.controller.on_batch(watch.see_batch)
@@ -124,16 +143,23 @@ class ControlProcess:
         self._every(TICK_SECONDS, self._tick)
         self._every(TICK_SECONDS, self.shadowing.settle)
         self._judge = self._start_judge()
+        candidate = self.settings.upstreams.candidate
+        if candidate.health:
+            self._run(Probe(candidate, self.controller).run())
+
+    def _keep_books(self) -> None:
+        """Start whatever writes, sends and forgets."""
         self._every(FLUSH_SECONDS, self._flush)
         self._every(ALERTS_SECONDS, self._alert)
         self._every(ANCHOR_SECONDS, self._anchor)
         self._every(FOLD_SECONDS, lambda: self.store.fold(self.clock.now()))
-        if settings.audit.keep:
-            retention = Retention(self.audit_dir, settings.audit.keep, self.store, self.clock)
+        keep = self.settings.audit.keep
+        if keep:
+            retention = Retention(self.audit_dir, keep, self.store, self.clock)
             self._run(retention.run(self.audit.append))
-        candidate = settings.upstreams.candidate
-        if candidate.health:
-            self._run(Probe(candidate, self.controller).run())
+
+    def _app(self, keys: Keys, hasher: SubjectHasher) -> FastAPI:
+        settings = self.settings
         app = create_app(
             Parts(
                 controller=self.controller,
@@ -155,17 +181,7 @@ class ControlProcess:
             )
         )
         add_console(app)
-        config = uvicorn.Config(
-            app,
-            loop="none",
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=2,
-        )
-        return config, await self._first_token()
+        return app
 
     def _start_judge(self) -> ModelJudge | None:
         """The judge of answers, if one is configured. Raises `OperatorError` for half a one."""

@@ -167,7 +167,7 @@ class Simulation:
 
     def _regime(self) -> Regime:
         """How gateways would split traffic now."""
-        flags = self.controller.flags
+        flags = self.controller.writer.flags
         assert flags is not None, "the controller has published"
         mine = flags.rollouts[0]
         off = not mine.enabled
