@@ -33,7 +33,10 @@ class StepPlan(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """A whole plan as it is foreseen; what `molt plan --save` keeps."""
+    """A whole plan as it is foreseen; what `molt plan --save` keeps.
+
+    `sent_back_by` counts what sent healthy runs back, by trigger or gate.
+    """
 
     playbook: str
     playbook_hash: str
@@ -52,3 +55,4 @@ class Prediction(msgspec.Struct, frozen=True):
     bad_failed_orders: list[float]
     bad_spent: list[float]
     advice: list[str]
+    sent_back_by: dict[str, int] = {}

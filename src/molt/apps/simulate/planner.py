@@ -6,6 +6,7 @@ the production controller.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,11 +15,12 @@ import msgspec
 import numpy as np
 
 from molt.apps.simulate.course import Course
+from molt.apps.simulate.flukes import literal_advice
 from molt.apps.simulate.parallel import Done, run_seeds
 from molt.apps.simulate.processes import Process, processes_of
 from molt.apps.simulate.scenario import Effect, Scenario
 from molt.control.retro_text import span
-from molt.core.events import StepEntered
+from molt.core.events import IncidentOpened, StepEntered
 from molt.core.gate_times import hours_to_pass
 from molt.core.playbook import NoDegradationGate, PhasePlan, Playbook, Step
 from molt.core.prediction import GateTime, Prediction, StepPlan
@@ -72,6 +74,7 @@ def predict(
         bad_failed_orders=_known([c.failed_orders for c in bad]),
         bad_spent=_known([c.spent for c in bad]),
         advice=_advice(playbook, scenario, steps),
+        sent_back_by=dict(Counter(_cause(c) for c in healthy if c.verdict == "rolled_back")),
     )
 
 
@@ -189,7 +192,9 @@ def _advice(playbook: Playbook, scenario: Scenario, steps: Sequence[StepPlan]) -
         for g in s.gates
         if g.median is None and g.gate not in ("hold", "approval")
     ]
-    return [*said, *slow] or ["Every step can prove what its gates ask for in its planned time."]
+    return [*said, *slow, *literal_advice(playbook, scenario)] or [
+        "Every step can prove what its gates ask for in its planned time."
+    ]
 
 
 def _better_share(steps: Sequence[StepPlan], step: StepPlan, name: str) -> float | None:
@@ -198,6 +203,12 @@ def _better_share(steps: Sequence[StepPlan], step: StepPlan, name: str) -> float
         if later.share > step.share and harm is not None and step.margin and harm <= step.margin:
             return later.share
     return None
+
+
+def _cause(course: Course) -> str:
+    """The trigger or gate whose incident came last before the run was sent back."""
+    opened = [e.trigger for e in course.events if isinstance(e, IncidentOpened)]
+    return opened[-1] if opened else "a person"
 
 
 def _days(course: Course) -> float:

@@ -1,6 +1,6 @@
 """`molt plan`: what a plan will take, prove and cost with one's own traffic."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,7 +107,7 @@ def _show(p: "Prediction", money: str) -> None:
     low, high = p.sent_back_interval
     typer.echo(
         f"\nhealthy agent: reaches the end in {p.promoted:.0%} of runs, sent back in "
-        f"{p.sent_back:.0%} ({low:.0%}-{high:.0%})"
+        f"{p.sent_back:.0%} ({low:.0%}-{high:.0%}){_by(p.sent_back_by)}"
     )
     typer.echo(f"  duration: {_times(p.duration_days, 24)}; cost: {_range(p.spent, usd)}")
     after = f", {_times(p.bad_hours)} after it went live" if p.bad_stopped else ""
@@ -119,6 +119,12 @@ def _show(p: "Prediction", money: str) -> None:
     typer.echo("\nadvice")
     for line in p.advice:
         typer.echo(f"  - {line}")
+
+
+def _by(causes: Mapping[str, int]) -> str:
+    """What sent runs back, the most frequent first."""
+    ranked = sorted(causes.items(), key=lambda item: -item[1])
+    return f", by {', '.join(f'{name} ({n})' for name, n in ranked)}" if ranked else ""
 
 
 def _row(step: Any) -> tuple[object, ...]:
@@ -141,7 +147,9 @@ def _row(step: Any) -> tuple[object, ...]:
 
 
 def _time(hours: float | None) -> str:
-    return "never" if hours is None else span(timedelta(hours=hours))
+    if hours is None:
+        return "never"
+    return span(timedelta(hours=hours)) if hours else "at once"
 
 
 def _times(three: Sequence[float | None], hours: float = 1) -> str:

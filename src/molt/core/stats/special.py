@@ -67,6 +67,11 @@ def gammainc(a: float, x: float) -> float:
     return float(_scipy.gammainc(a, x))
 
 
+def gammaincc(a: float, x: float) -> float:
+    """1 - `gammainc`: P(Poisson(x) < a) for a whole number a."""
+    return float(_scipy.gammaincc(a, x))
+
+
 def root(f: Callable[[float], float], low: float, high: float) -> float:
     """Where the monotone function `f` crosses zero between `low` and `high`.
 
