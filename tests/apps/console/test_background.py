@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from molt.apps.console import background
 from molt.apps.console.background import Replays
 from molt.core.errors import OperatorError
 
@@ -25,7 +26,9 @@ def test_one_piece_of_work_waits_for_the_other(tmp_path: Path) -> None:
     running, most = 0, 0
 
     class Counted(Replays):
-        async def _result(self, process: asyncio.subprocess.Process) -> dict[str, object]:
+        async def _result(
+            self, process: asyncio.subprocess.Process, *_: object
+        ) -> dict[str, object]:
             nonlocal running, most
             running += 1
             most = max(most, running)
@@ -40,3 +43,46 @@ def test_one_piece_of_work_waits_for_the_other(tmp_path: Path) -> None:
 
     asyncio.run(both())
     assert most == 1
+
+
+def test_metrics_that_take_long_say_how_far_they_are_and_are_not_told_again_at_once(
+    tmp_path: Path,
+) -> None:
+    begun = 0
+
+    class Slow(Replays):
+        async def _result(self, process, seconds, heard):  # type: ignore[no-untyped-def]
+            nonlocal begun
+            begun += 1
+            process.kill()
+            await process.communicate()
+            heard(0.4)
+            await self.gate.wait()
+            return {"metrics": [{"metric": "orders"}]}
+
+    async def asked() -> None:
+        replays = Slow(tmp_path)
+        replays.gate = asyncio.Event()  # type: ignore[attr-defined]
+        first = replays.so_far("a", None, 20)
+        waiting = asyncio.create_task(first)
+        while (told := await replays.so_far("a", None, 0.01)).progress != 0.4:
+            assert told.rows == []
+        replays.gate.set()  # type: ignore[attr-defined]
+        assert await waiting == ([{"metric": "orders"}], None)
+        assert await replays.so_far("a", None, 0) == ([{"metric": "orders"}], None)
+
+    asyncio.run(asyncio.wait_for(asked(), 20))
+    assert begun == 1
+
+
+def test_what_a_process_says_of_its_progress_is_heard(tmp_path: Path) -> None:
+    heard: list[float] = []
+
+    async def run() -> list[str]:
+        stream = asyncio.StreamReader()
+        stream.feed_data(b"progress 0.25\nnot found\nprogress 1.0\n")
+        stream.feed_eof()
+        return await background._said(stream, heard.append)
+
+    assert asyncio.run(run()) == ["not found"]
+    assert heard == [0.25, 1.0]

@@ -11,7 +11,7 @@ from molt.apps.cli.show import print_json, print_table
 from molt.core.errors import OperatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from molt.adapters.journal import FileJournal
     from molt.adapters.sql.store import SqlStore
@@ -53,6 +53,9 @@ def replay(
     folder: Annotated[
         Path | None, typer.Option("--dir", metavar="DIR", help="Molt's data directory.")
     ] = None,
+    progress: Annotated[
+        bool, typer.Option("--progress", hidden=True, help="Say on standard error how far it is.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Decide again on what was recorded: the same plan must decide the same.
@@ -72,7 +75,10 @@ def replay(
         return
     name, records, journal = _recorded(rollout, folder)
     if metrics:
-        _tell_metrics(name, records, journal.frames(name), agent, as_json)
+        frames = journal.frames(name)
+        if progress:
+            frames = _telling_progress(frames, records, journal.path(name))
+        _tell_metrics(name, records, frames, agent, as_json)
     elif playbook is not None:
         from molt.adapters.playbooks import load_playbook
         from molt.control.again import what_if
@@ -140,6 +146,21 @@ def _replay_rollout(
 
 def _kinds(events: tuple[Any, ...]) -> str:
     return ", ".join(type(e).__name__ for e in events) or "nothing"
+
+
+def _telling_progress(
+    frames: "Iterable[Frame]", records: "list[Recorded]", journal: Path
+) -> "Iterator[Frame]":
+    """The frames; each whole percent of their time is told on standard error, as 0..1."""
+    first = records[0].event.at.timestamp()
+    length = max(1.0, journal.stat().st_mtime - first)
+    told = 0
+    for frame in frames:
+        percent = min(100, int(100 * (frame.at.timestamp() - first) / length))
+        if percent > told:
+            told = percent
+            typer.echo(f"progress {percent / 100}", err=True)
+        yield frame
 
 
 def _tell_metrics(

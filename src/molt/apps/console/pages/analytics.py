@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from molt.apps.api.auth import Viewer
 from molt.apps.console import sketches
-from molt.apps.console.background import Replays
+from molt.apps.console.background import Replays, Told
 from molt.apps.console.pages.choosing import chosen, desks
 from molt.apps.console.render import render
 from molt.control import analytics, view
@@ -167,36 +167,41 @@ async def data(request: Request, _: Viewer, query: Query_) -> dict[str, Any]:
     }
 
 
-async def _metrics(request: Request, query: Asked, metric: str) -> list[dict[str, Any]]:
+async def _metrics(request: Request, query: Asked, metric: str, seconds: float | None) -> Told:
     """The metrics over time within the range that was asked for."""
     desk = _desk(request, query)
     choice = _choice(request, query, desk)
     replays: Replays = request.app.state.replays
-    rows = await replays.metrics(desk.id, query.agent) if replays.recorded(desk.id) else []
-    return [
+    if not replays.recorded(desk.id):
+        return Told([], None)
+    told = await replays.so_far(desk.id, query.agent, seconds)
+    rows = [
         row
-        for row in rows
+        for row in told.rows
         if metric in ("", row["metric"])
         and choice.start <= datetime.fromisoformat(row["at"]) < choice.end
     ]
+    return Told(rows, told.progress)
 
 
 @router.get("/analytics/metrics")
 async def metrics(request: Request, _: Viewer, query: Query_) -> dict[str, Any]:
-    """A/B metrics with their intervals over time, from the recorded evidence."""
-    rows = await _metrics(request, query, "")
-    for row in rows:
-        row["unix"] = datetime.fromisoformat(row["at"]).timestamp()
-    return {"rows": rows}
+    """A/B metrics with their intervals over time, from the recorded evidence; and how far it is
+    (0..1) when they are being told anew, else null.
+    """
+    told = await _metrics(request, query, "", PATIENCE)
+    unix = [datetime.fromisoformat(row["at"]).timestamp() for row in told.rows]
+    rows = [row | {"unix": at} for row, at in zip(told.rows, unix, strict=True)]
+    return {"rows": rows, "progress": told.progress}
 
 
 @router.get("/analytics/metrics.csv")
 async def metrics_csv(
     request: Request, _: Viewer, query: Query_, metric: Annotated[str, Query(max_length=100)] = ""
 ) -> Response:
-    """The same as CSV, all metrics or one."""
-    rows = await _metrics(request, query, metric)
-    return _as_csv(METRIC_COLUMNS, rows, f"{_desk(request, query).id}-metrics.csv")
+    """The same as CSV, all metrics or one; it comes when they are told."""
+    told = await _metrics(request, query, metric, None)
+    return _as_csv(METRIC_COLUMNS, told.rows, f"{_desk(request, query).id}-metrics.csv")
 
 
 @router.get("/analytics/{table}.csv")

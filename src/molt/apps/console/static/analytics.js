@@ -147,13 +147,18 @@ function drawMetrics() {
 }
 
 const metricsState = document.getElementById("metrics-state");
+let again = 0;
 async function loadMetrics() {
   try {
     const answer = await fetch(`/console/analytics/metrics${location.search}`, { headers: { accept: "application/json" } });
     if (!answer.ok) throw new Error(`control answered ${answer.status}`);
-    metrics = (await answer.json()).rows;
-    metricsState.textContent = metrics.length ? `As of ${moment(metrics[metrics.length - 1].unix)}.` : "";
+    const told = await answer.json(), working = told.progress != null;
+    if (told.rows.length || !working) metrics = told.rows;
+    const asOf = metrics?.length ? `As of ${moment(metrics[metrics.length - 1].unix)}.` : "";
+    metricsState.textContent = working ? `${asOf} Being told from the recorded evidence: ${Math.round(100 * told.progress)}%.` : asOf;
     drawMetrics();
+    clearTimeout(again);
+    if (working) again = setTimeout(loadMetrics, 1000);
   } catch (error) {
     metricsState.textContent = `Could not be loaded (${error.message}); trying again.`;
   }
