@@ -32,3 +32,9 @@ def test_a_long_range_that_takes_long_says_how_far_it_is_and_then_is_there(
 
 async def opened(gate: asyncio.Event) -> None:
     gate.set()
+
+
+def test_an_export_without_a_row_still_says_what_its_columns_are(begun: Browser) -> None:
+    for table, first in (("steps", "metric,title"), ("tools", "name,calls"), ("heat", "at_unix")):
+        text = begun.get(f"/console/analytics/{table}.csv?span=5m").text
+        assert text.startswith(first)

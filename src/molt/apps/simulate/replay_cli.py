@@ -54,7 +54,7 @@ def replay(
         Path | None, typer.Option("--dir", metavar="DIR", help="Molt's data directory.")
     ] = None,
     progress: Annotated[
-        bool, typer.Option("--progress", hidden=True, help="Say on standard error how far it is.")
+        bool, typer.Option("--progress", help="Say on standard error how far it is.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -29,6 +29,14 @@ from molt.core.evidence import Call, Slot
 router = APIRouter()
 
 METRIC_COLUMNS: Final = Point._fields
+COLUMNS: Final = {
+    "steps": ("metric", "title", "better", "step", "at", "candidate", "control", "difference",
+              "low", "high", "candidate_n", "control_n"),
+    "tools": ("name", "calls", "dispositions", "failed", "p50_ms", "p95_ms"),
+    "models": ("name", "calls", "dispositions", "failed", "p50_ms", "p95_ms"),
+    "heat": ("at_unix", "from_ms", "to_ms", "requests"),
+}  # fmt: skip
+"""The head of a table's CSV while the table has no row; else its rows say it."""
 RANGES: Final = {
     "5m": timedelta(minutes=5),
     "15m": timedelta(minutes=15),
@@ -217,7 +225,9 @@ async def export(
     choice = _choice(request, query, desk)
     found = await _tables(request, desk, choice, everything=True)
     rows: Sequence[Mapping[str, Any]] = found[table]
-    names = [c for c in columns.split(",") if c] or list(rows[0] if rows else ())
+    names = [c for c in columns.split(",") if c] or list(
+        rows[0] if rows else COLUMNS.get(table, ())
+    )
     return _as_csv(names, rows, f"{desk.id}-{table}.csv")
 
 
