@@ -11,25 +11,25 @@ from typing import Final
 
 import numpy as np
 
-from molt.apps.simulate.curves import Curve, curve_of, night, weekend
+from molt.apps.simulate.conditions import Conditions
+from molt.apps.simulate.curves import Curve, curve_of
 from molt.apps.simulate.drawing import cut, joined, placed, with_user
 from molt.apps.simulate.latencies import Latencies, latencies_of
 from molt.apps.simulate.money import money_of
+from molt.apps.simulate.outcomes import add_outcomes, swing_at
 from molt.apps.simulate.population import Group, Population
 from molt.apps.simulate.processes import Process, Processes, processes_of
-from molt.apps.simulate.scenario import Effect, Fault, Rate, Scenario
+from molt.apps.simulate.scenario import Effect, Scenario
 from molt.apps.simulate.stream import ArmSlots, Floats, Interval, Ints, Regime, Span
 from molt.apps.simulate.timeline import Timeline
 from molt.core.assignment import CANDIDATE, CONTROL, STATISTICS_BUCKETS, Arm
 from molt.core.evidence import (
-    CONVERSATIONS,
     COST,
     COST_CAPPED,
     ERRORS,
     PRICED,
     REQUESTS,
     over,
-    value,
 )
 from molt.core.playbook import CRITICAL_ERROR, LatencyGate, LatencyTrigger, Playbook
 
@@ -50,6 +50,7 @@ class World:
         self.seconds = max(1, round(playbook.timing.slot.total_seconds()))
         self.processes: Processes = processes_of(playbook, scenario)
         self.timeline = Timeline(start, scenario.timed())
+        self.conditions = Conditions(scenario, self.timeline)
         self._seed = seed
         self._curve: Curve = curve_of(scenario.arrivals, data)
         self._latency: dict[Arm, Latencies] = {
@@ -191,20 +192,20 @@ class World:
     ) -> ArmSlots:
         weights = self._activity(arm)
         part = float(weights.sum())
-        seen = self._seen(arm, times)
+        seen = self.conditions.seen(arm, times)
         requests = rng.poisson(load * part * seen)
-        errors = rng.binomial(requests, self._error_rates(arm, times))
+        errors = rng.binomial(requests, self.conditions.error_rates(arm, times))
         slots = ArmSlots(requests, errors, placed(rng, errors, weights))
         for kind, rates in self._timed_rates(arm, times, load * part).items():
             slots.timed[kind] = rng.poisson(rates)
         if arm == CONTROL or not part:
             return slots
-        factors = self._slowness(arm, times)
+        factors = self.conditions.slowness(arm, times)
         for cut_ms in self._trigger_cuts:
             shares = self._shares_over(arm, cut_ms, factors)
             slow = slots.slow[cut_ms] = rng.binomial(requests, shares)
             slots.slow_at[cut_ms] = placed(rng, slow, weights)
-        for fault in self._faults("retrying_user"):
+        for fault in self.conditions.faults("retrying_user"):
             rate = self.timeline.active(fault, times) * seen * fault.requests_per_minute
             slots = with_user(slots, rng.poisson(rate * self.seconds / 60), int(weights.argmax()))
         return slots
@@ -220,62 +221,17 @@ class World:
             base = load * scenario.complaints_per_1000 / 1000 if complaint else load * 0 + per_day
             if not live or (arm == CONTROL and not complaint):
                 base = base * 0
-            rates[kind] = self._affected(name, base, times) if arm == CANDIDATE else base
+            rates[kind] = self.conditions.affected(name, base, times) if arm == CANDIDATE else base
         return rates
 
     def _shares_over(self, arm: Arm, cut_ms: float, factors: Floats) -> Floats:
         each, which = np.unique(factors, return_inverse=True)
         return np.array([self._latency[arm].share_over(cut_ms, f) for f in each])[which]
 
-    def _faults(self, kind: str) -> list[Fault]:
-        return [fault for fault in self.scenario.faults if fault.kind == kind]
-
-    def _seen(self, arm: Arm, times: Floats) -> Floats:
-        """1 where evidence of this arm comes in, 0 where it is lost."""
-        seen = np.ones(len(times))
-        for fault in self._faults("no_data"):
-            if fault.arm in (arm, "both"):
-                seen[self.timeline.active(fault, times)] = 0
-        return seen
-
-    def _error_rates(self, arm: Arm, times: Floats) -> Floats:
-        service = self.scenario.candidate if arm == CANDIDATE else self.scenario.control
-        rates = np.full(len(times), service.errors)
-        if arm == CANDIDATE:
-            rates = self._affected("error_rate", rates, times)
-            for fault in self._faults("dead_agent"):
-                rates[self.timeline.active(fault, times)] = 1.0
-        for fault in self._faults("outage"):
-            if fault.arm in (arm, "both"):
-                hit = self.timeline.active(fault, times)
-                rates[hit] = np.maximum(rates[hit], fault.rate)
-        return np.clip(rates, 0.0, 1.0)
-
-    def _slowness(self, arm: Arm, times: Floats) -> Floats:
-        """How many times as long answers take."""
-        factors = np.ones(len(times))
-        if arm == CANDIDATE:
-            factors = self._affected("latency", factors, times)
-        for fault in self._faults("slow"):
-            if fault.arm in (arm, "both"):
-                factors[self.timeline.active(fault, times)] *= fault.factor
-        return factors
-
-    def _affected(self, name: str, values: Floats, times: Floats) -> Floats:
-        """A built-in figure of the candidate, as the effects change it."""
-        for effect in self.scenario.effects:
-            if effect.metric == name:
-                hit = self.timeline.active(effect, times)
-                values[hit] = effect.to if effect.size is None else values[hit] * effect.size
-        return values
-
-    def _figure(self, name: str, base: float, at: float) -> float:
-        return float(self._affected(name, np.array([base]), np.array([at]))[0])
-
     def violations(self, span: Span) -> list[int]:
         """The slots in which the candidate makes a forbidden call: each fault's first."""
         found: list[int] = []
-        for fault in self._faults("violation"):
+        for fault in self.conditions.faults("violation"):
             begins = self.timeline.begins(fault)
             place = -1 if begins is None else int(begins // self.seconds) - span.first
             if 0 <= place < len(span):
@@ -304,7 +260,7 @@ class World:
             seen=self._newcomers(rng, middle),
         )
         for arm in (CANDIDATE, CONTROL):
-            self._fill(done, rng, arm, load * self._seen(arm, times), middle)
+            self._fill(done, rng, arm, load * self.conditions.seen(arm, times), middle)
         return done
 
     def _fill(
@@ -315,7 +271,7 @@ class World:
         for tier, group in self._groups[arm].items():
             columns: dict[str, Floats] = {}
             if done.regime.mode == "live" or arm == CONTROL:
-                self._outcomes(columns, rng, group, expected, at)
+                add_outcomes(self.processes, columns, rng, group, expected, at)
             done.sums[arm][tier] = columns
         self._requests(done, rng, arm, slots, at)
         if arm == CANDIDATE and done.regime.mode == "live":
@@ -333,7 +289,7 @@ class World:
         asked = rng.multinomial(clean, weights / part) if part and clean else weights * 0
         asked = asked.astype(np.int64).reshape(len(groups), -1)
         asked[-1] += errors  # an error's tier is read by nothing
-        factor = float(self._slowness(arm, np.array([at]))[0])
+        factor = float(self.conditions.slowness(arm, np.array([at]))[0])
         done.latency[arm] = self._latency[arm].histogram(rng, int(slots.requests.sum()), factor)
         for (tier, columns), requests in zip(done.sums[arm].items(), asked, strict=True):
             last = tier == list(groups)[-1]
@@ -359,10 +315,10 @@ class World:
         at: float,
     ) -> None:
         regime = done.regime
-        cost = self.money.drawn(rng, requests, self._figure("cost", 1.0, at))
+        cost = self.money.drawn(rng, requests, self.conditions.figure("cost", 1.0, at))
         cap = UNCAPPED if regime.cost_cap is None else regime.cost_cap
         capped = np.minimum(cost, requests * cap)
-        for fault in self._faults("cost_tail"):
+        for fault in self.conditions.faults("cost_tail"):
             if self.timeline.now(fault, at):
                 more, less = self.money.tail(rng, requests, fault.share, fault.times, cap)
                 cost, capped = cost + more, capped + less
@@ -370,76 +326,13 @@ class World:
         columns[PRICED] = requests.astype(np.float64)
         done.spent += float(cost.sum())
 
-    def _outcomes(
-        self,
-        columns: dict[str, Floats],
-        rng: np.random.Generator,
-        group: Group,
-        load: float,
-        at: float,
-    ) -> None:
-        """One draw for everything that users do besides asking."""
-        lines: list[tuple[Process, str, Floats]] = []
-        for process in self.processes.all:
-            lines += self._lines(process, group, load, at)
-        if not lines:
-            return
-        drawn = rng.poisson(np.maximum(np.array([line for _, _, line in lines]), 0.0))
-        for (process, column, _), counts in zip(lines, drawn.astype(np.float64), strict=True):
-            names = [column]
-            if process.kind == "choice":
-                names += process.every
-            for name in filter(None, names):
-                columns[name] = columns[name] + counts if name in columns else counts
-            if process.kind == "values":
-                columns[value(column)] = self._values(process, rng, group, counts, at)
-
-    def _lines(
-        self, process: Process, group: Group, load: float, at: float
-    ) -> list[tuple[Process, str, Floats]]:
-        """(process, column, expected counts per statistics bucket)."""
-        rate, inclined = process.rate, group.inclined[process.metric]
-        swing = _swing(rate, at)
-        match process.kind:
-            case "talk":
-                usual = group.activity * rate.base
-                own = np.divide(inclined, group.activity, out=usual * 0, where=group.activity > 0)
-                length = np.maximum(1.0, rate.base * own * swing)
-                return [(process, CONVERSATIONS, load * group.activity / length)]
-            case "events":
-                return [(process, process.yes, load * inclined * rate.base * swing)]
-            case "values":
-                return [(process, process.yes, load * group.activity * rate.per_request)]
-            case "choice":
-                tries = load * rate.per_request
-                yes = np.minimum(inclined * swing, group.activity)
-                no = (group.activity - yes) / max(1, len(process.no))
-                return [
-                    (process, process.yes, tries * yes),
-                    *((process, name, tries * no) for name in process.no or ("",)),
-                ]
-
-    def _values(
-        self, process: Process, rng: np.random.Generator, group: Group, counts: Floats, at: float
-    ) -> Floats:
-        """Sums of gamma-distributed values."""
-        own = np.divide(
-            group.inclined[process.metric],
-            group.activity,
-            out=np.ones(STATISTICS_BUCKETS),
-            where=group.activity > 0,
-        )
-        shape = 1 / process.rate.spread**2
-        scale = process.rate.base * _swing(process.rate, at) * own / shape
-        return rng.gamma(np.maximum(counts, 1e-9) * shape, np.maximum(scale, 1e-12)) * (counts > 0)
-
     def _newcomers(self, rng: np.random.Generator, at: float) -> dict[str, int]:
         """New subjects per arm; in shadow nobody compares them, but they are known afterwards."""
         buckets = self.population.newcomers(self.load)
         if self.regime.mode == "shadow":
             return {CANDIDATE: 0, CONTROL: 0}
         mine = int((buckets < self.regime.share).sum())
-        for fault in self._faults("sample_ratio"):
+        for fault in self.conditions.faults("sample_ratio"):
             if self.timeline.now(fault, at):
                 mine -= int(rng.binomial(mine, fault.share))
         others = int((buckets >= self.regime.share).sum())
@@ -452,28 +345,14 @@ class World:
         group = self._groups[CANDIDATE].get(0)
         if process is None or group is None:
             return 0.0
-        swing, tries = _swing(process.rate, at), process.rate.per_request
+        swing, tries = swing_at(process.rate, at), process.rate.per_request
         usual = float(group.activity.sum()) * min(1.0, process.rate.base * swing)
         lost = load * tries * max(0.0, usual - float(group.inclined[process.metric].sum()) * swing)
         requests, errors = float(slots.requests.sum()), float(slots.errors.sum())
         more = max(0.0, errors - requests * self.scenario.control.errors)
         broken = more * tries * process.rate.base
-        return (lost if self._harmed(process, at) else 0.0) + (broken if self._broken(at) else 0.0)
+        lost = lost if self._harmed(process, at) else 0.0
+        return lost + (broken if self.conditions.broken(at) else 0.0)
 
     def _harmed(self, process: Process, at: float) -> bool:
         return process.metric in self._factors(at)
-
-    def _broken(self, at: float) -> bool:
-        kinds = ("outage", "dead_agent", "retrying_user")
-        hit = [e for e in self.scenario.effects if e.metric == "error_rate"]
-        hit += [f for f in self.scenario.faults if f.kind in kinds]
-        return any(self.timeline.now(one, at) for one in hit)
-
-
-def _swing(rate: Rate, at: float) -> float:
-    """How the base swings over week and day."""
-    if rate.weekend == rate.night == 1.0:
-        return 1.0
-    times = np.array([at])
-    factor = rate.weekend if weekend(times)[0] else 1.0
-    return factor * (rate.night if night(times)[0] else 1.0)
