@@ -16,6 +16,7 @@ from tests.e2e.people import PATIENCE, chrome, press, signed_in
 from tests.e2e.test_console import looked_at
 
 from molt.apps.console import build
+from molt.core.errors import StoreUnavailable
 from molt.core.evidence import Batch, Slot, SlotKey
 
 __all__ = ["chrome", "server"]
@@ -204,3 +205,47 @@ def test_a_forged_cookie_lets_no_browser_in(chrome: Browser, server: Server, mol
         assert molt.client.get("/rollouts/short").json()["phase"] == "canary"
         press(page, "Roll back now", "Roll back now", "mine")
         expect(page.locator(".sentence")).to_contain_text("Rolled back", timeout=PATIENCE)
+
+
+def test_what_fails_is_said_where_it_was_asked_and_is_right_again_by_itself(
+    chrome: Browser, server: Server, molt: Any
+) -> None:
+    begin(molt, PLAYBOOK, "short")
+    slot(server, 1)
+    with signed_in(chrome, molt, "ona", "operator", reduced_motion="reduce") as ona:
+        page, other = ona.open("analytics"), ona.context.new_page()
+        state = page.locator("#state")
+        expect(state).to_contain_text("1 requests, one point is", timeout=PATIENCE)
+        read, write = server.store.slots, server.store.append
+
+        async def broken(*_: object, **__: object) -> Any:
+            raise RuntimeError("a bug")
+
+        async def full(*_: object, **__: object) -> Any:
+            raise StoreUnavailable("the disk is full")
+
+        server.store.slots = broken  # type: ignore[method-assign]
+        server.store.append = full  # type: ignore[method-assign]
+        expect(state).to_contain_text(
+            "could not be loaded (control answered 500)", timeout=PATIENCE
+        )
+        expect(page.locator("#connection")).to_contain_text("trying again")
+        # What was drawn before stays to be read.
+        expect(page.locator("#traffic canvas")).to_be_visible()
+
+        other.goto("/console/analytics?span=5m")
+        expect(other.get_by_role("heading", name="That is a fault of Molt")).to_be_visible()
+        expect(other.get_by_text("Traffic and decisions are not touched by it")).to_be_visible()
+        assert looked_at(other, "fault") == []
+        other.goto("/console/rollouts/short")
+        press(other, "Pause", "Pause", "lunch")
+        said = other.locator(".dialog:popover-open .said")
+        expect(said).to_contain_text("the disk is full", timeout=PATIENCE)
+
+        server.store.slots = read  # type: ignore[method-assign]
+        server.store.append = write  # type: ignore[method-assign]
+        expect(state).to_contain_text("1 requests, one point is", timeout=PATIENCE)
+        expect(page.locator("#connection")).to_have_text("live")
+        other.locator(".dialog:popover-open").get_by_role("button", name="Pause").click()
+        expect(other.locator(".sentence")).to_contain_text("paused", timeout=PATIENCE)
+        ona.complaints[:] = [c for c in ona.complaints if "with a status of 50" not in c]
