@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from molt.adapters.clocks import VirtualClock
 from molt.adapters.memory.store import MemoryStore
 from molt.control.alerts import GIVE_UP, REPEAT, AlertDesk, Quiet
+from molt.control.notices import figures
 from molt.core.errors import OperatorError
+from molt.core.events import Ruling
 from molt.ports import Delivery, Notice
 
 from .house import Phone
@@ -177,3 +179,8 @@ async def test_where_nobody_can_be_told_nothing_is_tried_again():
     d.desk.inner = Nobody()
     await d.desk.notify(critical())
     assert [(a.state, a.next_try) for a in d.desk.all()] == [("logged", None)]
+
+
+def test_an_alert_tells_a_rulings_numbers_and_not_its_inner_switches():
+    numbers = {"rate": 0.2, "requests": 59, "literal": True, "rule": "sustained", "chance_x": 0.1}
+    assert figures(Ruling("error_rate", "fail", "errors", numbers)) == "rate 0.2, requests 59"

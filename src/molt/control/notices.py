@@ -62,7 +62,7 @@ SHOWN = 8
 
 def figures(ruling: Ruling) -> str:
     """The numbers that a ruling was made from, in one line; the incident has all of them."""
-    plain = {k: v for k, v in ruling.numbers.items() if isinstance(v, int | float)}
+    plain = {k: v for k, v in ruling.numbers.items() if type(v) in (int, float)}
     told = [(k, v) for k, v in plain.items() if not k.startswith("chance_")]
     shown = (f"{k.replace('_', ' ')} {v:.6g}" for k, v in told[:SHOWN])
     return ", ".join(shown)

@@ -84,11 +84,16 @@ def runbook(playbook: Playbook) -> str:
         "",
         "**In any doubt**: `molt rollback --reason 'TEXT'`, or *Roll back now* in the console. All traffic "
         "is on the existing system within a second, whatever else is going on. Nothing restarts by "
-        "itself. If Molt's control cannot be reached, set `MOLTBOT_ENABLED=false` in the flags file; "
-        "gateways that hear nothing serve the existing system after their time to live.",
+        "itself.",
+        "",
+        "If neither can be reached: on the machine that Molt runs on, write `MOLTBOT_ENABLED=false` into "
+        "the flags file (`flags_file` in molt.yaml, else `flags.env` in Molt's data directory). Molt's "
+        "control reads it every second, also when nobody can talk to it. Without control, gateways serve "
+        "the existing system once `flags_ttl` is over (10 minutes, unless molt.yaml says otherwise).",
         "",
         "First, say that you are on it: `molt ack`, the button on the alerts page, or the link in the "
-        "alert.",
+        "alert. Commands need `MOLT_URL` and `MOLT_TOKEN`, a token with the role operator; below, ID is "
+        "the incident's, from the alert or `molt incident list`.",
         "",
     ]
     for trigger in _first_of_each(playbook.triggers):
@@ -135,8 +140,9 @@ def _error_rate(t: AnyTrigger) -> Section:
         "Error rate",
         f"The agent's error rate was above {show_fraction(t.above)} for {show_duration(t.for_)}.",
         (
-            "Is it one kind of error? `molt status` and the incident's evidence name counts; "
-            "`molt audit export` with the incident's times has each request with its status.",
+            "Is it one kind of error? *Analytics* counts them by class and by agent. `molt audit export "
+            "--start T --end T` around the incident has each request: its `status`, and in `fallback` "
+            "why control had to answer in the agent's place.",
             "Did something change just before? `molt history` shows candidate versions and notes; ask "
             "who deploys the agent, its model provider's status page, the tools it calls.",
             "Does the existing system err as well? Then it is the shared part (network, database), and "
@@ -153,8 +159,8 @@ def _latency(t: AnyTrigger) -> Section:
         f"The agent's p{t.quantile * 100:g} was above {show_duration(t.above)} for "
         f"{show_duration(t.for_)}.",
         (
-            "Slow model, or slow tools? Follow a slow run in the console: its waterfall shows which call "
-            "took the time.",
+            "Slow model, or slow tools? Follow a slow run from *Monitoring* in the console: its waterfall "
+            "shows which call took the time.",
             "Compare with the existing system's latency beside it: is the machine or the network slow?",
             "At half the traffic, does it recover? Then it is load: more workers for the agent, a "
             "smaller model, fewer tool calls.",
@@ -169,8 +175,8 @@ def _violation(_: AnyTrigger) -> Section:
         "The agent called a tool that its policy forbids, or one of your systems reported a violation. "
         "One is enough.",
         (
-            "Which tool, which agent, which run? The incident's detail names them; the audit log has the "
-            "whole run by its id.",
+            "Which tool, which agent, which run? The incident's detail names them; *Audit* in the console "
+            "finds everything of the run by its id.",
             "Was the call executed or denied? Denied by Molt's tool egress: nothing happened. Only "
             "observed: assume that it was executed, and undo what it did.",
             "Prompt injection? Read what the user, or a document that the agent read, had said before. "
@@ -188,9 +194,10 @@ def _cost(t: AnyTrigger) -> Section:
         f"Requests cost more than {t.above:g} times what was projected, the day's cap was reached, or a "
         "share of the budget (50, 80, 100%) was used up; the alert says which.",
         (
-            "More requests, or dearer ones? Compare tokens and tool calls a request with the step "
-            "before.",
-            "One user, or all? A loop of one client shows as a few runs with very many tokens.",
+            "More requests, or dearer ones? *Analytics*, compared by step, has tokens, tool calls and "
+            "cost for a request in this step and the one before.",
+            "One user, or all? A loop of one client shows in *Monitoring* as a few runs with very many "
+            "tokens.",
             "Has the model or its price changed? `molt history` has candidate versions.",
             "Too dear to go on at this share: `molt pause`, or `molt rollback`.",
         ),
@@ -205,7 +212,8 @@ def _complaints(t: AnyTrigger) -> Section:
         f"More than {t.above} complaints about the agent within {show_duration(t.within)}, or provably "
         "more often than about the existing system.",
         (
-            "Read them all before anything else; are they about one thing?",
+            "Read them all, in the system that reports them to Molt, before anything else; are they about "
+            "one thing?",
             "Look at the same conversations in the shadow and audit pages: what did the agent say, what "
             "did the existing system say?",
             "A wrong answer that could hurt somebody is a reason to roll back now, whatever the count.",
@@ -235,10 +243,11 @@ _OTHERS: Final = (
     Section(
         "gate",
         "A gate failed, or a question is asked",
-        "Evidence says that the agent is worse than it may be at this step, or a gate has waited longer "
-        "than the longest hold.",
+        "Evidence says that the agent is worse than it may be at this step, a gate has waited longer "
+        "than the longest hold, or a step waits for an approval.",
         (
-            "`molt status` says which gate, with the numbers; the A/B report has the metrics.",
+            "`molt status` says which gate, with the numbers; `molt report` has the metrics.",
+            "An approval is asked, all else has passed: tell whoever approves; there is no hurry.",
             "Failed and rolled back: treat it as any rollback; the agent needs a change, not a retry.",
             "A question about a gate that waits: give it more traffic or time, or two people decide to "
             "go on: `molt promote --reason 'TEXT'`, then another's `molt approve`.",
@@ -254,6 +263,13 @@ _OTHERS: Final = (
             "*sample_ratio*: something loses or adds users on one arm; gates stay frozen until it is "
             "found.",
             "*flags_file*: the last good flags stay in force; mend the file, it is read again at once.",
+            "*agent_down*: the agent's health check does not answer; users are served by the existing "
+            "system. Ask whoever runs the agent.",
+            "*unlike before*: an agent did what it had never done, or in amounts it never had: a tool, a "
+            "kind of argument or error, tokens, cost, latency. Look whether it should; if it did harm, "
+            "roll back.",
+            "Gone again? `molt status` names the alarms that are on; what came and went is in "
+            "`molt history`.",
         ),
     ),
 )

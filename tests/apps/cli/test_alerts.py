@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from molt.adapters.playbooks import load_playbook
+from molt.core.playbook import Cost
 from molt.core.runbook import hash_in
 from molt.ports import Notice
 
@@ -52,6 +53,19 @@ def test_the_runbook_is_written_and_checked(offline: Molt, tmp_path: Path):
     assert offline("runbook", "wf-11", "--check", own).code == 0
     stale = offline("runbook", "wf-11-demo", "--check", own)
     assert (stale.code, "it was written for plan" in stale.out) == (1, True)
+
+
+def test_the_runbook_is_for_the_plan_as_it_would_run_with_the_operators_budget(
+    molt: Molt, server: Server, tmp_path: Path
+):
+    upstreams = {name: {"url": "http://127.0.0.1:9"} for name in ("control", "candidate")}
+    config = {"upstreams": upstreams, "cost": {"budget_per_1000": 7.5}, "playbook": "wf-11"}
+    (tmp_path / "molt.yaml").write_text(json.dumps(config))
+
+    written = molt("runbook").out
+
+    own = load_playbook("wf-11").with_money(Cost(budget_per_1000=7.5))
+    assert hash_in(written) == own.hash() != load_playbook("wf-11").hash()
 
 
 @needs_prometheus

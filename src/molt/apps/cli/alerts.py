@@ -125,11 +125,11 @@ def runbook(
         typer.Option("--check", help="Say whether this runbook is current for the playbook."),
     ] = None,
 ) -> None:
-    """Write or check the on-call runbook of a playbook."""
+    """Write or check the on-call runbook of a playbook, with the budget of ./molt.yaml."""
     from molt.adapters.playbooks import load_playbook
     from molt.core import runbook as core
 
-    plan = load_playbook(playbook or configured.playbook())
+    plan = configured.with_own_money(load_playbook(playbook or configured.playbook()))
     if check is None:
         typer.echo(core.runbook(plan), nl=False)
         return

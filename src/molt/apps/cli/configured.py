@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from molt.apps.settings import Settings
+    from molt.core.playbook import Playbook
 
 
 def config_path() -> Path | None:
@@ -39,6 +40,12 @@ def public_url() -> str | None:
     """Where people reach the control API and the console; None when no file says it."""
     found = settings()
     return found.public_api if found else None
+
+
+def with_own_money(plan: "Playbook") -> "Playbook":
+    """The plan as `molt start` would run it: with the budget of the configuration over its own."""
+    found = settings()
+    return plan.with_money(found.cost) if found else plan
 
 
 def data_dir() -> Path:
