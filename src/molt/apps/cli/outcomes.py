@@ -90,13 +90,19 @@ def outcome(
         "rollout": rollout,
     }
     with connect(url, token) as api:
-        counts = api.post("/outcomes", body)
+        _send_one(api, body, as_json)
+
+
+def _send_one(api: Api, body: dict[str, Any], as_json: bool) -> None:
+    counts = api.post("/outcomes", body)
     if as_json:
         print_json({"id": body["id"], **counts})
     else:
-        typer.echo(f"{kind} {body['id']}: {_fate(counts)}")
+        typer.echo(f"{body['kind']} {body['id']}: {_fate(counts)}")
     if counts["too_late"]:
-        raise NotHeld(f"{kind} of {subject} was not counted: not within the last seven days")
+        raise NotHeld(
+            f"{body['kind']} of {body['subject']} was not counted: not within the last seven days"
+        )
 
 
 def _fate(counts: dict[str, int]) -> str:
