@@ -40,9 +40,14 @@ class RolloutCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metric families."""
-        now = self._controller.clock.now()
         desks = list(self._controller.desks.values())
         yield from self._totals(desks)
+        yield from self._states(desks)
+        yield from self._installation()
+
+    def _states(self, desks: list[Desk]) -> Iterator[Metric]:
+        """What the rollouts are at now."""
+        now = self._controller.clock.now()
         traffic = _gauge("molt_traffic_percent", "Share of subjects on the candidate", "phase")
         verdicts = _gauge("molt_ruling", "1 pass, 0 wait, -1 fail", "kind", "name")
         incidents = _gauge("molt_incidents_open", "Incidents nobody has closed")
@@ -64,6 +69,9 @@ class RolloutCollector(Collector):
                         labels = [desk.id, arm, f"0.{quantile[1:]}"]
                         latency.add_metric(labels, numbers[f"{quantile}_ms"] / 1000)
         yield from (traffic, verdicts, incidents, alarms, latency)
+
+    def _installation(self) -> Iterator[Metric]:
+        """What belongs to no rollout."""
         gateways = GaugeMetricFamily("molt_gateways", "Gateways heard of lately")
         gateways.add_metric([], len(self._hub.applied()))
         yield gateways

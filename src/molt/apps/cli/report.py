@@ -1,8 +1,9 @@
 """`molt report`: the agent against the existing system, in figures and in sentences."""
 
 import sys
+from collections.abc import Callable
 from textwrap import wrap
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -10,6 +11,9 @@ from molt.apps.cli.client import at, connect, pick
 from molt.apps.cli.options import Json, Rollout, Token, Url
 from molt.apps.cli.show import print_json, printable
 from molt.core.phrases import VERDICTS, level, percent
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 State = dict[str, Any]
 
@@ -137,20 +141,14 @@ def drawn(effect: State | None, margin: float | None) -> str:
     return "".join(line)
 
 
-def _print_rich(found: State) -> None:
+_STYLES: Final = {"pass": "green", "fail": "bold red", "wait": "yellow", "none": "dim"}
+
+
+def _table(found: State, wide: bool, signs: Callable[[str], str]) -> "Table":
+    """A row a metric; where the screen is wide, with a drawing of the interval."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console, Group
-    from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
-
-    styles = {"pass": "green", "fail": "bold red", "wait": "yellow", "none": "dim"}
-    console = Console()
-    wide = console.width >= 96
-    unicode = (console.encoding or "").startswith("utf")
-
-    def signs(text: str) -> str:
-        return text if unicode else text.translate(PLAIN)
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
@@ -161,7 +159,7 @@ def _print_rich(found: State) -> None:
     if wide:
         table.add_column("worse or better, : margin", no_wrap=True)
     for row in found["metrics"]:
-        effect, style = row["effect"], styles[row["verdict"]]
+        effect, style = row["effect"], _STYLES[row["verdict"]]
         cells = ["-", "-", "-"]
         if effect:
             cells = [level(row["kind"], effect[arm]) for arm in ("candidate", "control")]
@@ -169,10 +167,25 @@ def _print_rich(found: State) -> None:
         drawing = [Text(signs(drawn(effect, row["margin"])), "cyan")] if wide else []
         verdict = Text(VERDICTS[row["verdict"]], style)
         table.add_row(verdict, Text(row["title"], "bold"), *cells, *drawing)
+    return table
+
+
+def _print_rich(found: State) -> None:
+    from rich.console import Console, Group
+    from rich.panel import Panel
+    from rich.text import Text
+
+    console = Console()
+    unicode = (console.encoding or "").startswith("utf")
+
+    def signs(text: str) -> str:
+        return text if unicode else text.translate(PLAIN)
+
+    table = _table(found, console.width >= 96, signs)
     words: list[Text] = []
     for row in found["metrics"]:
         text = "\n  ".join([*wrap(row["sentence"], console.width - 8), *_details(row)])
-        words.append(Text(signs("• "), styles[row["verdict"]]).append(text, "default"))
+        words.append(Text(signs("• "), _STYLES[row["verdict"]]).append(text, "default"))
     bad = found["sample_ratio"]["mismatch"]
     foot = Text(_split(found["sample_ratio"]), "bold red" if bad else "dim")
     head = Text(found["headline"], "bold red" if bad else "bold")
