@@ -148,6 +148,21 @@ async def test_outcomes_that_nothing_in_the_plan_counts_are_kept_and_said_so(hou
     assert (found.accepted, found.unused) == (3, 2)
 
 
+async def test_an_outcome_without_the_value_that_a_metric_sums_waits_to_be_sent_with_it(
+    open_house: OpenHouse,
+):
+    seconds = {"of": "staff_response", "per": ["staff_response"], "value": True, "better": "lower"}
+    small = plan(("canary", [step(5), step(20)]), metrics={"staff_response": seconds})
+    house = await open_house(small)
+    await house.begin()
+    lacking = house.outcome("o1", "s", "staff_response")
+    found = await house.controller.report_outcomes("r1", [lacking])
+    assert (found.accepted, found.without_value) == (0, 1)
+    whole = house.outcome("o1", "s", "staff_response", value=30.0)
+    found = await house.controller.report_outcomes("r1", [whole])
+    assert (found.accepted, found.repeated, found.without_value) == (1, 0, 0)
+
+
 async def test_outcomes_of_subjects_nobody_has_seen_are_counted_and_kept(house: House):
     await house.see("known")
     found = await house.controller.report_outcomes(

@@ -17,12 +17,14 @@ EARLY = timedelta(minutes=5)
 
 class Accepted(NamedTuple):
     """What became of reported outcomes. `too_late` are those older than a week, or of the future;
-    `unused` are kept, but of a kind that nothing in the plan counts."""
+    `without_value` are those that lack the value which a metric sums, and would make its mean
+    wrong; neither is kept. `unused` are kept, but of a kind that nothing in the plan counts."""
 
     accepted: int
     repeated: int
     unknown_subjects: int
     too_late: int
+    without_value: int
     unused: int
 
 
@@ -36,21 +38,23 @@ async def take_in(
     """Keep what is new and on time, in the store and on the desk. Raises `StoreUnavailable`."""
     known = await store.known_outcomes(desk.id, [o.id for o in outcomes])
     fresh = {o.id: o for o in outcomes if o.id not in known}
-    counted = desk.playbook.outcome_kinds()
+    counted, valued = desk.playbook.outcome_kinds(), desk.playbook.valued_outcomes()
     on_time = [o for o in fresh.values() if now - LATE <= o.at <= now + EARLY]
-    hashes = {o.subject: hash_subject(o.subject) for o in on_time}
+    taken = [o for o in on_time if o.value is not None or o.kind not in valued]
+    hashes = {o.subject: hash_subject(o.subject) for o in taken}
     seen = await store.known_subjects(desk.id, list(hashes.values()))
-    sums = desk.sums_of(on_time)
-    hidden = [_hidden(o, hashes[o.subject], desk.rollout.salt) for o in on_time]
+    sums = desk.sums_of(taken)
+    hidden = [_hidden(o, hashes[o.subject], desk.rollout.salt) for o in taken]
     await store.add_outcomes(desk.id, hidden, sums)
-    timed = [(o.at, o.kind, *desk.arm_of(o)) for o in on_time]
+    timed = [(o.at, o.kind, *desk.arm_of(o)) for o in taken]
     desk.take(Portion(sums=sums, timed=timed))
     return Accepted(
-        accepted=len(on_time),
+        accepted=len(taken),
         repeated=len(outcomes) - len(fresh),
-        unknown_subjects=sum(1 for o in on_time if hashes[o.subject] not in seen),
+        unknown_subjects=sum(1 for o in taken if hashes[o.subject] not in seen),
         too_late=len(fresh) - len(on_time),
-        unused=sum(1 for o in on_time if o.kind not in counted),
+        without_value=len(on_time) - len(taken),
+        unused=sum(1 for o in taken if o.kind not in counted),
     )
 
 

@@ -80,7 +80,9 @@ class TestFile:
         path.write_text("\n".join([*lines, *bad]) + "\n")
         ran = started("outcome", "--csv", path)
         assert ran.code == 1
-        assert "1,206 lines: 1,200 accepted, 0 known already, 1 too late, 5 rejected" in ran.out
+        assert (
+            "1,206 lines: 1,200 accepted, 5 rejected, 1 not within the last seven days;" in ran.out
+        )
         for line, what in ((1202, "kind"), (1203, "at"), (1204, "value"), (1206, "id")):
             assert f"line {line}: {what}: " in ran.err
         assert "line 1205: 4 fields, the header has 5" in ran.err

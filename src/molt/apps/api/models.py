@@ -104,6 +104,7 @@ class BatchCounts(BaseModel):
     repeated: int
     unknown_subjects: int
     too_late: int
+    without_value: int
     unused: int
     rejected: int
     errors: list[LineError]

@@ -70,7 +70,7 @@ def outcome(
 
     It counts for the arm that the subject was on at that time, up to seven days late. With --csv a
     line that cannot count is named and the others count; sending a file again counts nothing twice.
-    Exit code 1 when something was rejected or is too old.
+    Exit code 1 when something was rejected, is too old, or lacks the value that a metric sums.
     """
     if csv is not None:
         if kind or subject or outcome_id or value is not None or at:
@@ -99,16 +99,21 @@ def _send_one(api: Api, body: dict[str, Any], as_json: bool) -> None:
         print_json({"id": body["id"], **counts})
     else:
         typer.echo(f"{body['kind']} {body['id']}: {_fate(counts)}")
-    if counts["too_late"]:
-        raise NotHeld(
-            f"{body['kind']} of {body['subject']} was not counted: not within the last seven days"
-        )
+    for name, why in _WHY_NOT.items():
+        if counts[name]:
+            raise NotHeld(f"{body['kind']} of {body['subject']} was not counted: {why}")
+
+
+_WHY_NOT: Final = {
+    "too_late": "not within the last seven days",
+    "without_value": "a metric sums its values, give --value",
+}
 
 
 def _fate(counts: dict[str, int]) -> str:
     if counts["repeated"]:
         return "known already, counted once"
-    if counts["too_late"]:
+    if counts["too_late"] or counts["without_value"]:
         return "not counted"
     seen = "" if not counts["unknown_subjects"] else "; no gateway has seen this subject yet"
     used = "" if not counts["unused"] else "; nothing in the plan counts outcomes of this kind"
@@ -122,8 +127,11 @@ class _Totals:
     """What became of the lines so far."""
 
     def __init__(self) -> None:
-        self.counts = dict.fromkeys(
-            ("lines", "accepted", "repeated", "too_late", "unknown_subjects", "unused", "rejected"),
+        self.counts: dict[str, int] = dict.fromkeys(
+            (
+                *("lines", "accepted", "repeated", "too_late", "without_value"),
+                *("unknown_subjects", "unused", "rejected"),
+            ),
             0,
         )
         self.errors: list[dict[str, Any]] = []
@@ -151,18 +159,31 @@ def _send_file(api: Api, path: Path, common: dict[str, Any], as_json: bool) -> N
     if as_json:
         print_json({**counts, "errors": totals.errors})
     else:
-        typer.echo(
-            f"{counts['lines']:,} lines: {counts['accepted']:,} accepted, "
-            f"{counts['repeated']:,} known already, {counts['too_late']:,} too late, "
-            f"{counts['rejected']:,} rejected; {counts['unknown_subjects']:,} of the accepted are "
-            f"of subjects that no gateway has seen, {counts['unused']:,} of a kind that nothing in "
-            "the plan counts"
-        )
-    if counts["rejected"] or counts["too_late"]:
-        raise NotHeld(
-            f"{counts['rejected']} lines were rejected and {counts['too_late']} are not within the "
-            "last seven days; all others count. Mend them and send the file again: nothing counts twice"
-        )
+        typer.echo(_told(counts))
+    if wrong := [f"{counts[name]} {what}" for name, what in _NOT_COUNTED.items() if counts[name]]:
+        mend = counts["rejected"] or counts["without_value"]
+        again = ". Mend them and send the file again: nothing counts twice" if mend else ""
+        raise NotHeld(f"not counted: {', '.join(wrong)}; all other lines count{again}")
+
+
+_NOT_COUNTED: Final = {
+    "rejected": "rejected",
+    "too_late": "not within the last seven days",
+    "without_value": "without the value that a metric sums",
+}
+
+
+def _told(counts: dict[str, int]) -> str:
+    """What became of the lines; what did not happen is left out."""
+    parts = {"accepted": "accepted", "repeated": "known already", **_NOT_COUNTED}
+    of = {
+        "unknown_subjects": "of subjects that no gateway has seen",
+        "unused": "of a kind that nothing in the plan counts",
+    }
+    fates = [f"{counts[k]:,} {what}" for k, what in parts.items() if counts[k] or k == "accepted"]
+    marks = [f"{counts[name]:,} {what}" for name, what in of.items() if counts[name]]
+    more = f"; of the accepted {', '.join(marks)}" if marks else ""
+    return f"{counts['lines']:,} lines: {', '.join(fates)}{more}"
 
 
 def _with(fields: Any, common: dict[str, Any]) -> Any:

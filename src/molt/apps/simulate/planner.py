@@ -73,7 +73,7 @@ def predict(
         bad_hours=_spread_of([_live_hours(c) for c in bad if c.verdict == "rolled_back"]),
         bad_failed_orders=_known([c.failed_orders for c in bad]),
         bad_spent=_known([c.spent for c in bad]),
-        advice=_advice(playbook, scenario, steps),
+        advice=advice_on(playbook, scenario, steps),
         sent_back_by=dict(Counter(_cause(c) for c in healthy if c.verdict == "rolled_back")),
     )
 
@@ -166,43 +166,75 @@ def _gate_times(
     ]
 
 
-def _advice(playbook: Playbook, scenario: Scenario, steps: Sequence[StepPlan]) -> list[str]:
+def advice_on(playbook: Playbook, scenario: Scenario, steps: Sequence[StepPlan]) -> list[str]:
     """What to change, in plain words."""
-    said: list[str] = []
+    judged = [step for step in steps if step.margin is not None and step.smallest_harm]
+    blunt = [step for step in judged if not _proves(step)]
+    if len(blunt) > 1 and len(blunt) == len(judged):
+        said = [_too_little(playbook, scenario, judged)]
+    else:
+        said = [_blunt(playbook, step, next(filter(_proves, judged), None)) for step in blunt]
+    slow: list[str] = []
     for step in steps:
-        where = f"At {step.share:g}%"
-        if step.margin is None or not step.smallest_harm:
-            continue
-        name, harm = max(step.smallest_harm.items(), key=lambda item: item[1])
-        title = playbook.metrics[name].title or name
-        if harm > step.margin:
-            times = (harm / step.margin) ** 2
-            planned = timedelta(hours=step.planned_hours)
-            better = _better_share(steps, step, name)
-            said.append(
-                f"{where} you will see about {step.users_a_day:.0f} users a day: in "
-                f"{span(planned)} this step can rule out a harm of {harm:.0%} in "
-                f"{title}, its gate asks for {step.margin:.0%}. Hold it for about {span(times * planned)}"
-                + (f", or begin at {better:g}%." if better else ", or allow a wider margin.")
+        names = [
+            g.gate for g in step.gates if g.median is None and g.gate not in ("hold", "approval")
+        ]
+        if names:
+            slow.append(
+                f"At {step.share:g}% {_and(names)} mostly {'does' if len(names) == 1 else 'do'} not pass "
+                "within the plan: expect a question, or give it more traffic or a wider margin."
             )
-    slow = [
-        f"At {s.share:g}% {g.gate} mostly does not pass within the plan: expect a question, or "
-        "give it more traffic or a wider margin."
-        for s in steps
-        for g in s.gates
-        if g.median is None and g.gate not in ("hold", "approval")
-    ]
     return [*said, *slow, *literal_advice(playbook, scenario)] or [
         "Every step can prove what its gates ask for in its planned time."
     ]
 
 
-def _better_share(steps: Sequence[StepPlan], step: StepPlan, name: str) -> float | None:
-    for later in steps:
-        harm = later.smallest_harm.get(name)
-        if later.share > step.share and harm is not None and step.margin and harm <= step.margin:
-            return later.share
-    return None
+def _worst(step: StepPlan) -> tuple[str, float]:
+    """The metric that the step knows least of, and the harm that it can rule out there."""
+    return max(step.smallest_harm.items(), key=lambda item: item[1])
+
+
+def _proves(step: StepPlan) -> bool:
+    """Whether the step can rule out in its planned time what its gate asks for."""
+    return step.margin is not None and _worst(step)[1] <= step.margin
+
+
+def _blunt(playbook: Playbook, step: StepPlan, sharp: StepPlan | None) -> str:
+    """What to do about a step that can prove too little; `sharp` is the first that proves enough."""
+    (name, harm), margin = _worst(step), step.margin or 1.0
+    planned = timedelta(hours=step.planned_hours)
+    begin = (
+        f"begin at {sharp.share:g}%"
+        if sharp and sharp.share > step.share
+        else "allow a wider margin"
+    )
+    return (
+        f"At {step.share:g}% you will see about {step.users_a_day:.0f} users a day: in {span(planned)} "
+        f"this step can rule out a harm of {harm:.0%} in {playbook.metrics[name].title or name}, its gate "
+        f"asks for {margin:.0%}. Hold it for about {span((harm / margin) ** 2 * planned)}, or {begin}."
+    )
+
+
+def _too_little(playbook: Playbook, scenario: Scenario, judged: Sequence[StepPlan]) -> str:
+    """The same where no step can prove what it asks for: said once, not for each of them."""
+    first, last = judged[0], judged[-1]
+    (early, much), (late, harm) = _worst(first), _worst(last)
+    titles = [playbook.metrics[name].title or name for name in (early, late)]
+    days = sum(step.planned_hours for step in judged) / 24
+    return (
+        f"{scenario.arrivals.requests_per_day:,.0f} requests a day are too few for this plan: no step can "
+        f"prove in its planned time what its gate asks for. At {first.share:g}% you will see about "
+        f"{first.users_a_day:.0f} users a day, which rules out a harm of {much:.0%} in {titles[0]} (asked: "
+        f"{first.margin:.0%}); all steps together, {days:.0f} days, one of {harm:.0%} in {titles[1]} (asked: "
+        f"{last.margin:.0%}). Ask for margins that you can prove (`margin` of the gate, at least "
+        f"{harm:.0%}) with fewer and larger steps, or let a person decide: each step will end with a "
+        "question to you."
+    )
+
+
+def _and(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _cause(course: Course) -> str:

@@ -158,6 +158,10 @@ class Playbook(Plan):
         named = {kind for m in self.metrics.values() for kind in (m.of, *m.per)}
         return frozenset(named | self.timed_outcomes().keys()) - GATEWAY_COLUMNS
 
+    def valued_outcomes(self) -> frozenset[str]:
+        """The outcome kinds whose values some metric sums."""
+        return frozenset(m.of for m in self.metrics.values() if m.value)
+
     def timed_outcomes(self) -> dict[str, timedelta]:
         """The outcome kinds whose times some rule looks at, each with how far back it looks."""
         spans = [(t.outcome, t.within) for t in self.triggers if t.kind == "complaints"]
