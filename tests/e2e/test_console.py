@@ -185,16 +185,19 @@ def test_axe_finds_nothing_serious_and_nothing_sticks_out_in_any_size_and_theme(
 
 
 def looked_at(page: Page, path: str) -> list[object]:
-    """What is wrong with the page on a phone and on a desk, in light and in dark.
+    """What is wrong with the page on a phone and on a desk, in light and in dark; and whether it
+    fits a tablet and a wall.
 
     All rules in each size; of the second theme those that look at colours.
     """
     expect(page.locator("main h1, main h2").first).to_be_visible()
     wrong: list[object] = []
-    for width in (360, 1280):
+    for width in (768, 2560, 360, 1280):
         page.set_viewport_size({"width": width, "height": 740})
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             wrong.append((path, width, "too wide", page.evaluate(STICKING_OUT)))
+        if width in (768, 2560):
+            continue
         for scheme, options in (("light", {}), ("dark", COLOURS_ONLY)):
             page.emulate_media(color_scheme=scheme)
             found = Axe().run(page, options={"resultTypes": ["violations"], **options}).response
