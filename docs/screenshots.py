@@ -5,7 +5,6 @@ A rollout of some minutes is led to 10%, each page is taken; then a fault makes 
 
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -47,12 +46,16 @@ class Demo:
         )
 
     def state(self) -> dict[str, Any]:
-        return self.http.get("/rollouts").json()[0]
+        begun = self.http.get("/rollouts").json()
+        return begun[0] if begun else {"phase": "not begun", "traffic_percent": 0, "halt": None}
 
     def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         deadline = time.monotonic() + WAIT_SECONDS
         while not condition(state := self.state()):
             assert time.monotonic() < deadline, f"still {state['phase']}"
+            if state.get("halt"):  # a busy machine is slow enough for a question
+                why = {"reason": "the machine was busy"}
+                self.http.post(f"/rollouts/{state['rollout']}/resume", json=why)
             time.sleep(0.5)
         return state
 
@@ -129,6 +132,10 @@ def main() -> None:
             shoot(page, "pair")
             take(page, "playbook", "playbook", 500)
             ask_what_if(page)
+            tasks = f"/rollouts/{here}/tasks"
+            for number, owner, due in ((2, "bea", "2030-05-31"), (3, "oli", "2020-01-31")):
+                demo.http.post(f"{tasks}/{number}/assign", json={"owner": owner, "due": due})
+            take(page, tasks[1:], "tasks", 500)
             for name in ("checklist", "runbook", "people"):
                 take(page, name, name, 500)
             take(page, "audit?kind=event", "audit", 500)
@@ -145,7 +152,7 @@ def main() -> None:
             take(page, "alerts", "alerts", 500)
             browser.close()
         finally:
-            demo.process.send_signal(signal.SIGINT)
+            demo.process.terminate()
             demo.process.wait(60)
 
 
