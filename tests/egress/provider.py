@@ -25,7 +25,7 @@ class Provider(Served):
 
     `obeys` makes it keep to the limit it is given; one word is one token. `pauses` holds a stream
     after its first words, or a whole answer, until `go`. `cut` and `cut_name` make pieces of what
-    calls say in streams. `coding` is what it says its answers are encoded in. `status` makes it
+    calls say in streams; `escaped` writes letters of whole answers otherwise. `coding` is what it says its answers are encoded in. `status` makes it
     answer with an error. `asked` keeps what came, `left` counts streams and answers whose client
     went away.
     """
@@ -41,6 +41,7 @@ class Provider(Served):
         self.tools: list[tuple[str, str]] = []
         self.obeys = True
         self.cut = self.cut_name = uncut
+        self.escaped = False
         self.pauses = False
         self.status = 200
         self.coding = ""
@@ -66,7 +67,10 @@ class Provider(Served):
         if not body.get("stream"):
             if self.pauses:
                 await self.go.wait()
-            return JSONResponse(answer.whole(api), headers=headers)
+            whole = json.dumps(answer.whole(api))
+            if self.escaped:
+                whole = whole.replace("_", r"\u005f")
+            return Response(whole, headers=headers, media_type="application/json")
         usage = bool((body.get("stream_options") or {}).get("include_usage"))
         send = self._send(answer.events(api, usage=usage))
         return StreamingResponse(send, headers=headers, media_type="text/event-stream")

@@ -92,6 +92,15 @@ async def test_arguments_that_nobody_can_judge_go_no_further_and_are_no_violatio
 
 
 @every_api
+async def test_an_escaped_letter_hides_no_call(ruled: World, api: str):
+    ruled.provider.tools = [("add_to_cart", MANY)]
+    ruled.provider.escaped = True
+    said = await ask(api, ruled.url, ruled.token(), stream=False)
+    assert said.tools == ()
+    assert len(ruled.control.reported) == 1
+
+
+@every_api
 async def test_not_a_letter_of_a_forbidden_call_reaches_the_agent(ruled: World, api: str):
     ruled.provider.tools = [("add_to_cart", MANY)]
     body = {"model": "m", "max_tokens": 50, "messages": [], "input": "hi", "stream": True}

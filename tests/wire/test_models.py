@@ -43,6 +43,10 @@ def test_an_event_without_an_end_is_not_held_for_ever(monkeypatch: pytest.Monkey
         Blocks().feed(b"x" * 101)
 
 
+def test_a_byte_order_mark_hides_no_event():
+    assert data_of(b"\xef\xbb\xbfdata: {}\n\n") == b"{}"
+
+
 # --- requests
 
 

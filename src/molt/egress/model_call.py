@@ -24,8 +24,9 @@ from molt.wire.usage import UNKNOWN, JsonReader, StreamReader, Usage
 if TYPE_CHECKING:
     from molt.egress.models import Models
 
-_CALLS: Final = (b"_call", b"tool_use", b"tool_calls")
-"""An answer without any of these names no tool."""
+_CALLS: Final = (b"_call", b"tool_use", b"\\u00")
+"""An answer without any of these names no tool: the fields and types that do, or a letter of them
+escaped."""
 CLIENT_GONE: Final = "client_gone"
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 MAX_HELD: Final = 8 * 1024 * 1024
 """Bytes of one event, or of the events that tell of one call, that are held until it is whole."""
+_BOM: Final = b"\xef\xbb\xbf"
 _END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 
 
@@ -47,7 +48,8 @@ def data_of(block: bytes) -> bytes:
     """The data of an event, empty for a comment; lines are joined by `b"\\n"`."""
     if block.startswith(b"data: ") and b"\n" not in (line := block[6:].rstrip(b"\r\n")):
         return line
-    lines = [line for line in block.splitlines() if line.startswith(b"data")]
+    whole = block.removeprefix(_BOM)
+    lines = [line for line in whole.splitlines() if line.startswith(b"data")]
     values = [line[5:].removeprefix(b" ") for line in lines if line[4:5] == b":"]
     return b"\n".join(values)
 
