@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page, expect
 from tests.e2e.conftest import Molt
 from tests.e2e.people import PATIENCE, chrome
 from tests.wire.test_tls import Authority
@@ -84,18 +84,41 @@ def molt(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iter
         terminator.stop()
 
 
-def test_the_session_of_a_browser_by_https_is_of_no_use_to_scripts_and_other_sites(
-    molt: Molt, chrome: Browser
-) -> None:
-    console = molt.serve.ready["console"]
-    public = console.removesuffix("/console")
-    context = chrome.new_context(base_url=public, ignore_https_errors=True)
-    page = context.new_page()
+def signed_in(chrome: Browser, molt: Molt) -> Page:
+    """The console in a browser of its own."""
+    public = molt.serve.ready["console"].removesuffix("/console")
+    page = chrome.new_context(base_url=public, ignore_https_errors=True).new_page()
     page.set_default_timeout(PATIENCE)
     page.goto("/console/login")
     page.get_by_label("API token").fill(molt.token)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/console")
+    return page
+
+
+def test_whoever_signs_out_everywhere_is_signed_out_in_the_other_browser_too(
+    molt: Molt, chrome: Browser
+) -> None:
+    here, there = signed_in(chrome, molt), signed_in(chrome, molt)
+    there.goto("/console/monitoring")
+    expect(there.locator("#connection")).to_have_text("live")
+
+    here.get_by_role("button", name="admin").click()
+    here.get_by_role("button", name="Sign out everywhere").click()
+
+    here.wait_for_url("**/console/login")
+    there.wait_for_url("**/console/login?next=/console/monitoring")
+    for page in (here, there):
+        page.context.close()
+
+
+def test_the_session_of_a_browser_by_https_is_of_no_use_to_scripts_and_other_sites(
+    molt: Molt, chrome: Browser
+) -> None:
+    console = molt.serve.ready["console"]
+    public = console.removesuffix("/console")
+    page = signed_in(chrome, molt)
+    context = page.context
 
     (cookie,) = context.cookies()
     assert cookie["name"] == "__Host-molt"
