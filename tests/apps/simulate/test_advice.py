@@ -1,8 +1,16 @@
 """What a planner advises: plain, and right about where to begin."""
 
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
 from molt.adapters.playbooks import load_playbook
-from molt.apps.simulate.planner import advice_on
+from molt.apps.simulate.planner import advice_on, cause_of
+from molt.apps.simulate.run import START
 from molt.apps.simulate.scenario import Scenario
+from molt.core.events import IncidentOpened, Ruling
 from molt.core.prediction import GateTime, StepPlan
 
 
@@ -50,3 +58,27 @@ def test_a_plan_that_proves_what_it_asks_for_needs_no_advice():
     assert advice(step(1, 0.1, 0.5)) == [
         "Every step can prove what its gates ask for in its planned time."
     ]
+
+
+@pytest.mark.parametrize(
+    ("triggers", "cause"),
+    [
+        (["latency", "complaints", "person"], "complaints"),
+        (["cost"], "cost"),
+        (["person"], "a person"),
+    ],
+)
+def test_what_sent_a_run_back_is_what_a_person_was_asked_about(triggers: list[str], cause: str):
+    events = [
+        IncidentOpened(
+            at=START + i * timedelta(hours=1),
+            incident=f"i{i}",
+            trigger=trigger,
+            action="review",
+            ruling=Ruling(trigger, "fail", "so"),
+            reason="so",
+        )
+        for i, trigger in enumerate(triggers)
+    ]
+    course: Any = SimpleNamespace(events=events)
+    assert cause_of(course) == cause

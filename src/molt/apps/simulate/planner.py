@@ -29,6 +29,8 @@ from molt.core.stats.wilson import wilson
 
 BAD: Final = 0.8
 """The bad agent of the plan completes four orders where control completes five."""
+BY_HAND: Final = "person"
+"""What an incident of a person's own rollback is named after."""
 
 
 def predict(
@@ -74,7 +76,7 @@ def predict(
         bad_failed_orders=_known([c.failed_orders for c in bad]),
         bad_spent=_known([c.spent for c in bad]),
         advice=advice_on(playbook, scenario, steps),
-        sent_back_by=dict(Counter(_cause(c) for c in healthy if c.verdict == "rolled_back")),
+        sent_back_by=dict(Counter(cause_of(c) for c in healthy if c.verdict == "rolled_back")),
     )
 
 
@@ -237,10 +239,10 @@ def _and(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _cause(course: Course) -> str:
-    """The trigger or gate whose incident came last before the run was sent back."""
+def cause_of(course: Course) -> str:
+    """The trigger or gate that last spoke before the run was sent back, by itself or by a person."""
     opened = [e.trigger for e in course.events if isinstance(e, IncidentOpened)]
-    return opened[-1] if opened else "a person"
+    return next((trigger for trigger in reversed(opened) if trigger != BY_HAND), "a person")
 
 
 def _days(course: Course) -> float:
