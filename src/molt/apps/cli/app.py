@@ -70,7 +70,7 @@ COMMANDS: Final = (
         "runbook",
         "molt.apps.cli.alerts",
         RECORD,
-        "Write or check the on-call runbook of a playbook.",
+        "Write or check the on-call runbook of a playbook, with the budget of ./molt.yaml.",
     ),
     Entry("audit", "molt.apps.cli.audit", RECORD, "Export and verify the audit log."),
     Entry(
