@@ -181,6 +181,7 @@ async def test_a_rollback_ends_what_is_under_way(world: World, api: str, stream:
         await asking
     (call,) = await world.calls()
     assert "withdrawn" in (call.reason or "")
+    assert call.disposition == "executed"  # the provider was asked, and may bill it
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, br"])

@@ -179,8 +179,8 @@ class Call(msgspec.Struct, frozen=True):
     `name` is the model or the tool; `via` the upstream or server behind it. `disposition` says
     what was done: a write was `executed`, a tool or model was `read` (nothing changed by it), a
     dry run `would_execute`, or the call was `denied` (`reason` says why). `arguments` is JSON text,
-    redacted and bounded. `status` is the upstream's, 0 where it was not asked. Tokens and cost are
-    None where they are unknown.
+    redacted and bounded. `status` is the upstream's, 0 where it was not asked, or was asked and its
+    answer not waited for. Tokens and cost are None where they are unknown.
     """
 
     id: str

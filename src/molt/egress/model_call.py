@@ -128,6 +128,7 @@ class ModelCall:
         body = self._dialect.limited(asked, admitted.most, provider.service.limit_field)
         headers = provider.headers(self._dialect, self._request.headers, self._traceparent)
         self._sent = True
+        self._disposition = "executed"  # the provider may do it, and bill it, whatever comes now
         try:
             async with self._house.http().post(
                 provider.url(self._dialect, self._request.query),
@@ -137,7 +138,6 @@ class ModelCall:
                 allow_redirects=False,
             ) as answer:
                 self._status = answer.status
-                self._disposition = "executed"
                 coding = answer.headers.get("content-encoding")
                 if not is_read(coding):
                     text = (
@@ -165,6 +165,8 @@ class ModelCall:
         )
         reason = "upstream_timeout" if slow else "upstream_failed"
         self._sent = slow or self._request.began
+        if not self._sent and not self._status:
+            self._disposition = "denied"
         if not self._request.began:
             raise Denied(504 if slow else 502, "upstream_error", text, reason=reason)
         self._reason = reason
