@@ -177,7 +177,7 @@ def test_a_name_is_whole_when_the_next_call_the_finish_or_the_end_comes():
     assert passed(first, second, finish)[1] == [[], ["a"], ["b"], []]
     assert passed(first, done)[1] == [[], ["a"], []]
     out, named = passed(first)
-    assert (out, named) == ([b"", first], [[], ["a"]])
+    assert (out, named) == ([b"", b""], [[], ["a"]])
 
 
 def test_calls_of_several_choices_and_several_ids_at_one_index_are_told_apart():

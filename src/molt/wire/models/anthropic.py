@@ -212,7 +212,7 @@ class _Passing:
     def finish(self) -> None:
         self.calls = []
         self._settle(*self._gathering)
-        self._line.free()
+        self._line.drop()
 
     def cut(self, why: str) -> bytes:
         return self._close() + self._stop("max_tokens", why)

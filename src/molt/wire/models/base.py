@@ -89,7 +89,7 @@ class Passing(Protocol):
         ...
 
     def finish(self) -> None:
-        """Take the end of the stream, after which nothing waits."""
+        """Take the end of the stream. What still waits is half a call: it never goes on."""
         ...
 
     def cut(self, why: str) -> bytes:

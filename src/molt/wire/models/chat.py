@@ -224,7 +224,7 @@ class _Passing:
     def finish(self) -> None:
         self.calls = self._growth.told = []
         self._growth.end()
-        self._line.free()
+        self._line.drop()
 
     def cut(self, why: str) -> bytes:
         return self._end({}, "length", why) + DONE

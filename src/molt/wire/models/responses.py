@@ -240,7 +240,7 @@ class _Passing:
     def finish(self) -> None:
         self.calls = []
         self._settle_all()
-        self._line.free()
+        self._line.drop()
 
     def cut(self, why: str) -> bytes:
         ends: list[bytes] = []
