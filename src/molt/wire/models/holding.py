@@ -33,15 +33,11 @@ class Line(Generic[T]):
             raise events.TooLarge(f"a call of a tool has more than {events.MAX_HELD} bytes")
         self._waiting.append((block, said))
 
-    def free(self) -> None:
-        """Let all that waits go on."""
-        self._ready = [*self._waiting, *self._ready]
-        self.drop()
-
     def follow(self, block: bytes, said: T | None = None) -> None:
         """Let this event go on, behind all that waits."""
         if self._waiting:
-            self.free()
+            self._ready = [*self._waiting, *self._ready]
+            self.drop()
         self._ready.append((block, said))
 
     def drop(self) -> None:
