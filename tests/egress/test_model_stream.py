@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from molt.core.policy import ToolPolicy
@@ -115,8 +115,13 @@ def test_any_split_of_a_stream_has_the_verdict_of_the_whole_answer(
             assert json.loads(made.arguments) == json.loads(stop.made.arguments or "")
 
 
+BROKEN_OFF = Answer([], [("add_to_cart", "{}"), ("menu_search", "{}")])
+
+
 @every_api
 @given(answers(), st.integers(0, 200))
+@example(BROKEN_OFF, 86)  # behind the name of an event, in responses and below in messages
+@example(BROKEN_OFF, 93)
 def test_a_stream_that_breaks_off_passes_nothing_that_was_not_judged(
     api: str, answer: Answer, where: int
 ):

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from molt.core.policy import ToolPolicy
 from molt.egress.verdicts import Forbidden, verdict
-from molt.wire.events import Blocks, TooLarge
+from molt.wire.events import Blocks, TooLarge, data_of
 from molt.wire.models import Asked, Dialect, Made, Passing, Unreadable, nothing_weighed
 
 
@@ -48,7 +48,7 @@ class ModelStream:
     def finish(self) -> bytes:
         """What goes on at the end of the stream."""
         rest = self._blocks.finish()
-        if rest and not self._takes(rest):
+        if data_of(rest) and not self._takes(rest):  # without data it is nothing to any reader
             return b""
         self.passing.finish()
         return self.passing.release() if self._allowed() else b""
