@@ -11,7 +11,7 @@ SEEDS ?= 100
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .DEFAULT_GOAL := help
-.PHONY: scenario-pages screenshots help setup console run test check lint format types layers docs bench bench-decisions lock clean
+.PHONY: scenario-pages screenshots help setup console run test explore check lint format types layers docs bench bench-decisions lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,9 @@ $(BROWSER): $(STAMP) tests/e2e/browser.py
 
 test: setup $(BROWSER)  ## all tests; installs the browser that the console's tests need, where it can
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+explore: setup  ## look for new counterexamples to what the property tests state (hours; ARGS="tests/wire")
+	@$(BIN)/pytest -n $(WORKERS) -m hypothesis --hypothesis-profile=explore --timeout 0 $(ARGS)
 
 check: lint types layers docs test  ## everything CI checks
 

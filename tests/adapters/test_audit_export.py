@@ -56,7 +56,7 @@ def test_writers_are_merged_in_order_of_time(tmp_path: Path) -> None:
     start=st.integers(0, 500),
     length=st.integers(0, 500),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_range_holds_every_record_of_that_time_once(
     tmp_path_factory: pytest.TempPathFactory, chains: list[list[float]], start: int, length: int
 ) -> None:

@@ -49,7 +49,7 @@ def first_agent(record: Any) -> bool:
     most=st.sampled_from([0, 5, 1000]),
     filtered=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_record_of_the_range_is_on_one_page_the_newest_first(
     chains: list[list[int]], span: tuple[int, int], limit: int, most: int, filtered: bool
 ) -> None:

@@ -82,7 +82,7 @@ def test_the_untouched_log_holds(original: tuple[Path, dict[str, Head]]) -> None
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_changed_byte_of_any_file_is_found(
     original: tuple[Path, dict[str, Head]], data: st.DataObject
 ) -> None:
@@ -97,7 +97,7 @@ def test_a_changed_byte_of_any_file_is_found(
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_file_that_is_cut_or_grows_is_found(
     original: tuple[Path, dict[str, Head]], data: st.DataObject
 ) -> None:
@@ -112,7 +112,7 @@ def test_any_file_that_is_cut_or_grows_is_found(
 
 
 @given(st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_any_file_that_is_deleted_is_found(
     original: tuple[Path, dict[str, Head]], data: st.DataObject
 ) -> None:
@@ -125,7 +125,7 @@ def test_any_file_that_is_deleted_is_found(
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_dropped_inserted_or_moved_record_is_found_where_it_was(
     original: tuple[Path, dict[str, Head]], data: st.DataObject
 ) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import uvloop
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from molt.adapters.clocks import SystemClock, VirtualClock
@@ -25,7 +25,6 @@ async def test_the_system_clock_follows_real_time() -> None:
     assert abs((datetime.now(UTC) - wall).total_seconds()) < 5
 
 
-@settings(deadline=None)
 @given(delays=st.lists(st.integers(1, 50), max_size=12))
 def test_sleepers_wake_in_due_order_at_their_own_time(delays: list[int]) -> None:
     async def scene() -> list[tuple[float, int]]:

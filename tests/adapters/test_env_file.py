@@ -8,7 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from molt.adapters.env_file import EnvFile, parse_env, read_env
@@ -124,7 +124,6 @@ def test_agents_of_other_playbooks_have_flags_too() -> None:
         parse_env("MOLTBOT_GUEST_ENABLED=0", "f", ["guests"])
 
 
-@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_is_either_bounds_or_a_config_error(text: str) -> None:
     try:
@@ -136,7 +135,6 @@ def test_any_text_is_either_bounds_or_a_config_error(text: str) -> None:
     assert said.startswith("f:")
 
 
-@settings(deadline=None)
 @given(percent=st.integers(0, 10_000))
 def test_a_percentage_with_two_decimals_is_read_exactly(percent: int) -> None:
     text = f"MOLTBOT_TRAFFIC_PERCENT={percent // 100}.{percent % 100:02}"

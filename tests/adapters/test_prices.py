@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from genai_prices import Usage, calc_price
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from molt.adapters.clocks import VirtualClock
@@ -14,7 +14,6 @@ LISTED = ["gpt-4o-mini", "gpt-4o", "claude-sonnet-4-5", "gemini-2.5-pro"]
 PRICES = Prices({})
 
 
-@settings(deadline=None)
 @given(
     model=st.sampled_from(LISTED),
     tokens_in=st.integers(0, 1_000_000),

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -218,7 +218,6 @@ def test_a_misspelt_choice_is_told_which_one_was_meant() -> None:
     assert "did you mean 'roll_back'?" in said
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_either_a_model_or_a_config_error(text: str) -> None:
     with suppress(ConfigError):

@@ -390,9 +390,7 @@ def unmarked(part):
     return replace(part, key=replace(part.key, rollout=part.key.rollout.partition("-")[0]))
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=batches(), data=st.data())
 async def test_any_order_and_repetition_of_batches_gives_the_same_evidence(store, made, data):
     expected = await gathered(store, made)

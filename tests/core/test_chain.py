@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from molt.core.chain import GENESIS, Broken, link, seal, unseal, verify
@@ -30,7 +30,6 @@ def head_of(lines: list[bytes]) -> tuple[int, str]:
     return found.seq, found.hash.decode()
 
 
-@settings(deadline=None)
 @given(BODIES)
 def test_an_untouched_chain_holds_and_its_lines_stay_json(bodies: list[bytes]) -> None:
     lines = chain(bodies)
@@ -51,7 +50,6 @@ def test_the_hash_can_be_recomputed_by_hand() -> None:
     assert digest == b"68f99e4310a03049253bcac73d4b6dba80505ee834c469b8adc030d85af00dd7"
 
 
-@settings(deadline=None)
 @given(BODIES, st.data())
 def test_any_changed_byte_is_found_at_its_record(bodies: list[bytes], data: st.DataObject) -> None:
     lines = chain(bodies)
@@ -66,7 +64,6 @@ def test_any_changed_byte_is_found_at_its_record(bodies: list[bytes], data: st.D
     assert broken.index == index
 
 
-@settings(deadline=None)
 @given(BODIES, st.data())
 def test_a_dropped_record_is_found(bodies: list[bytes], data: st.DataObject) -> None:
     lines = chain(bodies)
@@ -77,7 +74,6 @@ def test_a_dropped_record_is_found(bodies: list[bytes], data: st.DataObject) -> 
     assert "is missing" in broken.what
 
 
-@settings(deadline=None)
 @given(BODIES, st.data())
 def test_an_inserted_record_is_found(bodies: list[bytes], data: st.DataObject) -> None:
     lines = chain(bodies)
@@ -90,7 +86,6 @@ def test_an_inserted_record_is_found(bodies: list[bytes], data: st.DataObject) -
     assert broken.index in (index, index + 1)
 
 
-@settings(deadline=None)
 @given(BODIES.filter(lambda bodies: len(bodies) > 1), st.data())
 def test_reordered_records_are_found(bodies: list[bytes], data: st.DataObject) -> None:
     lines = chain(bodies)
@@ -102,7 +97,6 @@ def test_reordered_records_are_found(bodies: list[bytes], data: st.DataObject) -
     assert broken.index == first
 
 
-@settings(deadline=None)
 @given(BODIES, st.data())
 def test_a_truncated_tail_is_found_by_the_kept_head(
     bodies: list[bytes], data: st.DataObject
@@ -116,7 +110,6 @@ def test_a_truncated_tail_is_found_by_the_kept_head(
     assert verify(lines[:keep]) is None
 
 
-@settings(deadline=None)
 @given(BODIES, BODIES)
 def test_a_rewritten_chain_is_found_by_the_kept_head(one: list[bytes], two: list[bytes]) -> None:
     assume(one != two[: len(one)])
@@ -124,7 +117,6 @@ def test_a_rewritten_chain_is_found_by_the_kept_head(one: list[bytes], two: list
     assert broken is not None
 
 
-@settings(deadline=None)
 @given(BODIES, BODIES)
 def test_a_chain_may_go_on_behind_its_kept_head(one: list[bytes], more: list[bytes]) -> None:
     assert verify(chain(one + more), head_of(chain(one))) is None
@@ -136,7 +128,6 @@ def test_a_wrong_number_is_found_even_where_the_hashes_fit() -> None:
     assert verify([first, third]) == Broken(1, 2, "has number 3 where 2 is due")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_can_be_asked_for_their_seal(line: bytes) -> None:
     assert unseal(line) is None

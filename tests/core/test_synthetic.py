@@ -83,7 +83,7 @@ VALUES = st.recursive(
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_schema_that_some_value_satisfies_gets_one(data: st.DataObject):
     value = data.draw(VALUES)
     schema = data.draw(fitting(value))
@@ -129,7 +129,7 @@ def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 @given(st.recursive(_picked(LEAF), _nested, max_leaves=6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_schema_at_all_gets_a_value_that_satisfies_it_or_none(schema: Any):
     try:
         value = synthesise(schema)
@@ -155,7 +155,7 @@ def test_a_schema_that_refers_to_itself_without_end_is_no_harm(schema: Any):
 
 
 @given(VALUES, st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_same_schema_gets_the_same_value(value: Any, data: st.DataObject):
     schema = data.draw(fitting(value))
     assert synthesise(schema) == synthesise(schema)

@@ -181,9 +181,7 @@ async def test_no_sequence_of_calls_in_shadow_reaches_a_write():
         sequences: list[list] = []
 
         @given(CALLS)
-        @settings(
-            max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-        )
+        @settings(max_examples=25, database=None, suppress_health_check=list(HealthCheck))
         def gather(calls: list) -> None:
             sequences.append(calls)
 

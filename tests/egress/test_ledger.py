@@ -92,7 +92,7 @@ class AnyInterleaving(RuleBasedStateMachine):
             assert self.ledger.tokens_left(run, self.limits) == max(0, left)
 
 
-AnyInterleaving.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AnyInterleaving.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestAnyInterleaving = AnyInterleaving.TestCase
 
 

@@ -74,9 +74,7 @@ async def test_no_sequence_of_messages_reaches_a_write():
         sequences: list[list[Any]] = []
 
         @given(CALLS)
-        @settings(
-            max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-        )
+        @settings(max_examples=15, database=None, suppress_health_check=list(HealthCheck))
         def gather(calls: list[Any]) -> None:
             sequences.append(calls)
 

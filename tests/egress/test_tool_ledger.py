@@ -41,9 +41,7 @@ async def test_a_run_makes_exactly_as_many_calls_as_it_may_over_all_ways_togethe
         cases: list[tuple[list[str], int]] = []
 
         @given(CASES)
-        @settings(
-            max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-        )
+        @settings(max_examples=15, database=None, suppress_health_check=list(HealthCheck))
         def gather(case: tuple[list[str], int]) -> None:
             cases.append(case)
 

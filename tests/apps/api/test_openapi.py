@@ -37,7 +37,6 @@ def asking(seen: set[int], cases: SearchStrategy[schemathesis.Case]) -> Callable
 
     @settings(
         max_examples=5,
-        deadline=None,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
         derandomize=True,

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -48,7 +48,6 @@ def test_it_is_the_half_normal_mixture_over_all_strata():
     assert log_e_ratio_above(rows, 1.25) == pytest.approx(expected, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(rows=strata, ratio=st.floats(0.2, 5), at=st.integers(0, 5))
 def test_one_more_event_of_the_candidate_never_improves_it(rows, ratio, at):
     i = at % len(rows)
@@ -57,7 +56,6 @@ def test_one_more_event_of_the_candidate_never_improves_it(rows, ratio, at):
     assert log_e_ratio_below(rows, ratio) >= log_e_ratio_below(more, ratio) - 1e-6
 
 
-@settings(deadline=None)
 @given(rows=strata, ratio=st.floats(0.2, 5), scale=st.sampled_from([1e-3, 1e3]))
 def test_neither_the_unit_of_exposure_nor_the_order_matters(rows, ratio, scale):
     moved = [

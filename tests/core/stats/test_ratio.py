@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -194,7 +194,6 @@ def test_a_stratum_without_shadow_data_keeps_its_own_difference():
     assert both.variance_kept < 1.0
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), order=st.permutations(range(4)))
 def test_the_order_of_strata_and_of_buckets_does_not_matter(seed, order):
     strata = [drawn(seed + i) for i in range(4)]
@@ -205,7 +204,6 @@ def test_the_order_of_strata_and_of_buckets_does_not_matter(seed, order):
     assert two.variance == pytest.approx(one.variance, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), scale=st.sampled_from([1e-3, 0.5, 100.0]))
 def test_the_unit_of_the_metric_does_not_matter(seed, scale):
     s = drawn(seed)
@@ -215,7 +213,6 @@ def test_the_unit_of_the_metric_does_not_matter(seed, scale):
     assert two.variance == pytest.approx(scale**2 * one.variance, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_swapping_the_arms_swaps_the_sign(seed):
     s = drawn(seed, a=20, c=20)
@@ -225,7 +222,6 @@ def test_swapping_the_arms_swaps_the_sign(seed):
     assert two.variance == pytest.approx(one.variance, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), bucket=st.integers(0, BUCKETS - 1))
 def test_one_more_success_of_the_candidate_never_lowers_the_estimate(seed, bucket):
     s = drawn(seed)
