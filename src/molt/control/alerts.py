@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from msgspec.structs import replace
 
-from molt.core.errors import MoltError, OperatorError
+from molt.core.errors import MoltError, NotFound
 from molt.ports import Alert, Clock, Delivery, Notice, Notifier
 
 log = structlog.get_logger(__name__)
@@ -155,11 +155,11 @@ class AlertDesk:
                 await self._send(alert)
 
     async def acknowledge(self, alert_id: str, by: str, note: str = "") -> Alert:
-        """Somebody is on it. Raises `OperatorError` when there is no such alert."""
+        """Somebody is on it. Raises `NotFound` when there is no such alert."""
         alert = self._alerts.get(alert_id)
         if alert is None:
             known = ", ".join(a.id for a in self.all()[:10]) or "none"
-            raise OperatorError(f"No alert {alert_id!r}; the latest: {known}")
+            raise NotFound(f"No alert {alert_id!r}; the latest: {known}")
         if not alert.acked_by:
             now = self._clock.now()
             alert = replace(alert, acked_by=by, acked_at=now, ack_note=note, next_try=None)

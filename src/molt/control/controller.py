@@ -20,7 +20,7 @@ from molt.control.teller import Teller
 from molt.control.writer import Writer
 from molt.core import commands
 from molt.core.decide import decide, enter
-from molt.core.errors import OperatorError, Refused, StoreUnavailable, VersionConflict
+from molt.core.errors import NotFound, Refused, StoreUnavailable, VersionConflict
 from molt.core.events import (
     AlarmCleared,
     AlarmRaised,
@@ -267,12 +267,12 @@ class Controller:
         return self._bounds_change(desk)
 
     def desk(self, rollout_id: str) -> Desk:
-        """The desk of that rollout; raises `OperatorError`."""
+        """The desk of that rollout; raises `NotFound`."""
         try:
             return self.desks[rollout_id]
         except KeyError:
             known = ", ".join(self.desks) or "none; start one with: molt start"
-            raise OperatorError(f"No rollout {rollout_id!r}; known: {known}") from None
+            raise NotFound(f"No rollout {rollout_id!r}; known: {known}") from None
 
     # --- evidence
 

@@ -17,6 +17,10 @@ class InternalError(MoltError):
     """A defect in Molt itself."""
 
 
+class NotFound(OperatorError):
+    """A rollout, an incident, an alert that is asked for by name, and that there is not."""
+
+
 class Refused(OperatorError):
     """A command that stands against the plan or the present state."""
 

@@ -32,8 +32,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.stop()
 
 
-def asking(seen: set[int], cases: SearchStrategy[schemathesis.Case]) -> Callable[[], None]:
-    """A property that sends generated requests and notes their status."""
+def asking(
+    seen: set[int], cases: SearchStrategy[schemathesis.Case], rollout: str = "r"
+) -> Callable[[], None]:
+    """A property that sends generated requests about `rollout` and notes their status."""
 
     @settings(
         max_examples=5,
@@ -45,7 +47,7 @@ def asking(seen: set[int], cases: SearchStrategy[schemathesis.Case]) -> Callable
     @given(case=cases)
     def ask(case: schemathesis.Case) -> None:
         if "rollout" in (case.path_parameters or {}):
-            case.path_parameters["rollout"] = "r"
+            case.path_parameters["rollout"] = rollout
         seen.add(case.call(headers=HEADERS, timeout=30).status_code)
 
     return ask
@@ -65,3 +67,45 @@ def test_no_request_makes_a_server_error(server: Server):
     assert len(tried) > 40
     let_in = [name for name, codes in tried.items() if codes - {401, 403}]
     assert len(let_in) >= len(tried) - 1, "all but the agents' own report take an operator's token"
+
+
+def test_what_is_asked_of_a_rollout_that_there_is_not_is_not_found(server: Server):
+    """As the document says; a body that is no good may be refused first."""
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    tried: dict[str, set[int]] = {}
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if "{rollout}" in operation.path:
+            assert "404" in operation.definition.raw["responses"], operation.path
+            seen = tried.setdefault(f"{operation.method.upper()} {operation.path}", set())
+            asking(seen, operation.as_strategy(), "nowhere")()
+    assert len(tried) > 15
+    assert set().union(*tried.values()) <= {404, 422}
+    never = [name for name, codes in tried.items() if 404 not in codes]
+    assert not never
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("get", "/rollouts/nowhere"),
+        ("post", "/rollouts/nowhere/rollback"),
+        ("get", "/incidents/nowhere"),
+        ("post", "/alerts/nowhere/ack"),
+        ("get", "/rollouts/r/shadow/pairs/nowhere"),
+    ],
+)
+def test_what_is_not_found_is_named(server: Server, method: str, path: str):
+    url = f"{server.url}/api/v1{path}"
+    json = {} if method == "post" else None
+    answer = requests.request(method, url, json=json, headers=HEADERS, timeout=20)
+    assert answer.status_code == 404
+    assert "'nowhere'" in answer.json()["detail"]
+
+
+def test_a_body_that_names_an_unknown_rollout_is_a_bad_body(server: Server):
+    body = {"id": "o1", "subject": "u", "kind": "order_completed", "rollout": "nowhere"}
+    url = f"{server.url}/api/v1/outcomes"
+    answer = requests.post(url, json=body, headers=HEADERS, timeout=20)
+    assert answer.status_code == 422
+    assert "No rollout 'nowhere'" in answer.text

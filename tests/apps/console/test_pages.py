@@ -112,6 +112,23 @@ def test_an_unreadable_time_is_refused_with_the_field(begun: Browser) -> None:
     assert "start" in answer.text
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rollouts/nowhere",
+        "rollouts/nowhere/tasks",
+        "analytics?rollout=nowhere",
+        "shadow?rollout=nowhere",
+        "playbook?rollout=nowhere",
+        "incidents/nowhere",
+    ],
+)
+def test_a_page_about_what_there_is_not_is_not_found(begun: Browser, address: str) -> None:
+    answer = begun.get(f"/console/{address}")
+    assert answer.status_code == 404
+    assert "nowhere" in answer.text
+
+
 def test_a_plan_is_checked_and_proposed_but_the_running_one_stays(begun: Browser) -> None:
     before = begun.get("/api/v1/rollouts/tiny/playbook").json()
     text = json.dumps(before["playbook"])

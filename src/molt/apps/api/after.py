@@ -19,7 +19,6 @@ from molt.control.retro import retrospective
 from molt.control.retro_course import ended, legs
 from molt.core import tasks
 from molt.core.events import AnyEvent
-from molt.core.prediction import Prediction
 from molt.core.scene import Scene
 
 router = APIRouter(prefix="/api/v1", tags=["after"])
@@ -98,15 +97,16 @@ async def retro_compared(
     rollout: str, body: Compared, request: Request, _: Viewer, form: Format = "markdown"
 ) -> Response:
     """The retrospective, with what `molt plan` had foreseen beside what happened; keeps nothing."""
-    return await _written(request, rollout, form, predictions.of(body.plan))
+    return await _written(request, rollout, form, body.plan)
 
 
 async def _written(
-    request: Request, rollout: str, form: str, prediction: Prediction | None
+    request: Request, rollout: str, form: str, plan: dict[str, Any] | None
 ) -> Response:
     controller = controller_of(request)
     now = controller.clock.now()
     desk = await _at_its_end(request, controller.desk(rollout), now)
+    prediction = None if plan is None else predictions.of(plan)
     text = retrospective(desk, now, prediction)
     if form == "html":
         opened = [incident.opened_at for incident in desk.rollout.incidents]

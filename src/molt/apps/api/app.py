@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 
 from molt import __version__
 from molt.apps.access import signin
@@ -31,7 +32,14 @@ from molt.apps.api.hub import Hub
 from molt.control.alerts import AlertDesk
 from molt.control.controller import Controller
 from molt.control.shadowing import Shadowing
-from molt.core.errors import MoltError, OperatorError, Refused, StoreUnavailable, VersionConflict
+from molt.core.errors import (
+    MoltError,
+    NotFound,
+    OperatorError,
+    Refused,
+    StoreUnavailable,
+    VersionConflict,
+)
 from molt.core.playbook import Cost
 from molt.ports import AuditSink, Clock
 
@@ -61,8 +69,13 @@ STATUS: dict[type[MoltError], int] = {
     Refused: 409,
     VersionConflict: 409,
     StoreUnavailable: 503,
+    NotFound: 404,
     OperatorError: 422,
 }
+
+
+NAMED: Final = ("rollout", "incident", "pair", "alert", "name")
+"""Parts of addresses that must name something that is there."""
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -103,11 +116,21 @@ def _application() -> FastAPI:
         people,
         signin,
     ):
+        _say_what_may_be_missing(module.router)
         app.include_router(module.router)
     app.add_exception_handler(MoltError, molt_error)
     app.add_middleware(AccessRecord, owner=app)
     app.get("/api/v1/health", tags=["health"])(_health)
     return app
+
+
+def _say_what_may_be_missing(router: APIRouter) -> None:
+    """Calls about a thing that must be there answer 404 without it; the document says so."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            missing = [thing for thing in NAMED if f"{{{thing}}}" in route.path]
+            if missing:
+                route.responses[404] = {"description": f"No such {' or '.join(missing)}"}
 
 
 async def molt_error(_: Request, error: Exception) -> JSONResponse:

@@ -15,7 +15,7 @@ from molt.apps.api.rollouts import controller_of
 from molt.apps.outcome_rows import Row, csv_rows
 from molt.control.controller import Controller
 from molt.control.outcomes import Accepted
-from molt.core.errors import OperatorError
+from molt.core.errors import NotFound, OperatorError
 from molt.core.evidence import Outcome
 from molt.core.rollout import Phase
 
@@ -101,7 +101,10 @@ def rollout_about(controller: Controller, rollout: str | None, agent: str | None
     Raises `OperatorError` when that is not exactly one.
     """
     if rollout is not None:
-        return controller.desk(rollout).id
+        try:
+            return controller.desk(rollout).id
+        except NotFound as error:  # it stands in the body, not in the address
+            raise OperatorError(str(error)) from None
     covering = [d for d in controller.desks.values() if agent in (None, *d.rollout.agents)]
     # Of rollouts one after the other for the same agents, the one that goes on is meant.
     going_on = [d for d in covering if d.rollout.phase != Phase.ABORTED] or covering

@@ -17,7 +17,7 @@ from molt.control.controller import Controller
 from molt.control.desk import Desk
 from molt.control.timeline import timeline
 from molt.core import commands
-from molt.core.errors import OperatorError
+from molt.core.errors import NotFound, OperatorError
 from molt.core.events import AnyEvent
 from molt.core.report import report
 from molt.core.scene import Scene
@@ -238,7 +238,7 @@ def _desk_of(request: Request, incident: str) -> Desk:
         if any(i.id == incident for i in desk.rollout.incidents):
             return desk
     known = [i["id"] for i in _incidents(list(controller_of(request).desks.values()))]
-    raise OperatorError(f"No incident {incident!r}; known: {', '.join(known) or 'none'}")
+    raise NotFound(f"No incident {incident!r}; known: {', '.join(known) or 'none'}")
 
 
 @router.get("/incidents", tags=["incidents"])

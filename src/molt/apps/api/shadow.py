@@ -11,7 +11,7 @@ from molt.apps.api.rollouts import controller_of
 from molt.control import shadow_view
 from molt.control.shadowing import Shadowing
 from molt.core import commands
-from molt.core.errors import OperatorError
+from molt.core.errors import NotFound, OperatorError
 from molt.core.pairs import Action
 
 router = APIRouter(prefix="/api/v1", tags=["shadow"])
@@ -63,9 +63,12 @@ async def show_pair(rollout: str, pair: str, request: Request, _: Viewer) -> Vie
     desk, store = controller_of(request).desk(rollout), _shadowing(request).store
     ids = [row.id for row in await store.outlines(desk.id) if row.id.endswith(pair)]
     exact = [pair] if pair in ids else ids
-    if len(exact) != 1:
-        what = "is none, or it is no longer kept" if not exact else f"are {len(exact)}"
-        raise OperatorError(f"Which pair is {pair!r}? There {what}; list them: molt shadow list")
+    if not exact:
+        raise NotFound(f"No pair {pair!r}, or it is no longer kept; list them: molt shadow list")
+    if len(exact) > 1:
+        raise OperatorError(
+            f"Which pair is {pair!r}? There are {len(exact)}; list them: molt shadow list"
+        )
     found = await store.pairs(desk.id, exact)
     return shadow_view.shown(desk, found[0])
 

@@ -10,7 +10,7 @@ import httpx
 from molt import __version__
 from molt.apps.cli.configured import api_url
 from molt.apps.cli.exits import TokenRefused, Unreachable
-from molt.core.errors import OperatorError, Refused, VersionConflict
+from molt.core.errors import NotFound, OperatorError, Refused, VersionConflict
 
 DEFAULT_URL: Final = "http://127.0.0.1:8081"
 TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
@@ -134,6 +134,8 @@ class Api:
                 raise VersionConflict(detail)
             case 409:
                 raise Refused(detail)
+            case 404 if body.get("error") == NotFound.__name__:
+                raise NotFound(detail)
             case 422 | 413:
                 raise OperatorError(detail)
             case 404:
