@@ -10,6 +10,7 @@ from tests.core.traffic import Load
 from tests.core.world import HOUR, plan, step, wf11
 
 from molt.control import view
+from molt.control.alerts import AlertDesk
 from molt.core import commands, gates
 from molt.core.assignment import bucket_of, explain
 from molt.core.errors import OperatorError, Refused, VersionConflict
@@ -270,7 +271,7 @@ async def test_an_undelivered_notice_holds_nothing_up(house: House):
     await house.serve(HOUR, Load(600), Load(600))
     await asyncio.sleep(0)
     assert house.rollout.share == 20
-    assert "small: at 20%" not in [notice.title for notice in house.phone.notices]
+    assert "r1: at 20%" not in [notice.title for notice in house.phone.notices]
 
 
 async def test_a_person_hears_of_halvings_alarms_and_questions(open_house: OpenHouse):
@@ -283,7 +284,20 @@ async def test_a_person_hears_of_halvings_alarms_and_questions(open_house: OpenH
     await house.serve(HOUR, None, Load(600))
     await asyncio.sleep(0)
     titles = {notice.title for notice in house.phone.notices}
-    assert {"small: traffic halved", "small: a question", "small: blind"} <= titles
+    assert {"r1: traffic halved", "r1: a question", "r1: blind"} <= titles
+
+
+async def test_alarms_of_two_rollouts_are_two_alerts_that_name_theirs(house: House):
+    await house.begin("r2", RESEARCH)
+    desk = AlertDesk(house.phone, house.store, house.clock)
+    house.flags_file.write_text("MOLTBOT_TRAFFIC_PERCENT=lots\n")
+    await house.controller.tick()
+    await asyncio.sleep(0)
+    for notice in list(house.phone.notices):
+        if notice.about == "alarm":
+            await desk.notify(notice)
+    assert {alert.title for alert in desk.all()} == {"r1: flags_file", "r2: flags_file"}
+    assert [alert.count for alert in desk.all()] == [1, 1]
 
 
 async def test_a_person_hears_of_pauses_questions_and_steps(house: House):
@@ -291,7 +305,7 @@ async def test_a_person_hears_of_pauses_questions_and_steps(house: House):
     await house.serve(HOUR, Load(600, cost=0.05), Load(600))
     await asyncio.sleep(0)
     titles = [notice.title for notice in house.phone.notices]
-    assert "small: at 20%" in titles
+    assert "r1: at 20%" in titles
     assert any("cost asks for pause" in title for title in titles)
 
 

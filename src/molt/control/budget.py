@@ -53,7 +53,7 @@ def today(desk: Desk, now: datetime) -> Money:
 
 def notices(desk: Desk, now: datetime, known: Callable[[str], bool]) -> Iterator[Notice]:
     """What is to be said about money now and is not `known` by its key, which is its own for the day."""
-    name, money, cost = desk.playbook.name, today(desk, now), desk.playbook.cost
+    name, money, cost = desk.id, today(desk, now), desk.playbook.cost
     day = f"{now:%Y-%m-%d}"
     if cap := cost.spend_cap_per_day:
         body = f"${money.spent:.2f} of ${cap:.2f} spent today, {money.priced} priced requests"

@@ -18,7 +18,7 @@ from molt.ports import Notice
 
 def notice_of(desk: Desk, event: AnyEvent) -> Notice | None:
     """The notice that `event` is worth, if any."""
-    name = desk.playbook.name
+    name = desk.id
     match event:
         case Halved():
             about = next((i.trigger for i in desk.rollout.incidents if i.id == event.incident), "")
@@ -38,8 +38,8 @@ def notice_of(desk: Desk, event: AnyEvent) -> Notice | None:
             key = f"{desk.id}-question"
             return Notice("warning", f"{name}: a question", event.reason, key, about="gate")
         case AlarmRaised():
-            title = f"{name}: {event.alarm}"
-            return Notice("warning", title, event.text, event.alarm, about="alarm")
+            title, key = f"{name}: {event.alarm}", f"{desk.id}-{event.alarm}"
+            return Notice("warning", title, event.text, key, about="alarm")
         case AnomalySeen():
             more = f" (and {event.more} more)" if event.more else ""
             title, key = f"{name}: unlike before: {event.anomaly}", f"{desk.id}-{event.anomaly}"

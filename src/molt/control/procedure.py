@@ -123,7 +123,7 @@ class Procedure:
     async def _notify_on_call(self, desk: Desk, incident: Incident, _: bool) -> str:
         notice = Notice(
             severity="critical",
-            title=f"{desk.playbook.name}: rolled back to 0% ({incident.trigger})",
+            title=f"{desk.id}: rolled back to 0% ({incident.trigger})",
             body=f"{_sentences(incident.ruling.reason, figures(incident.ruling))}Incident "
             f"{incident.id}, opened {incident.opened_at.isoformat(timespec='seconds')}. "
             "All traffic is on control.",
