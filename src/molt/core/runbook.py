@@ -27,8 +27,16 @@ ACTIONS: Final = {
     "review": "Molt holds the climb until somebody has looked. Traffic stays as it is.",
 }
 
-BACK: Final = (
-    "`molt incident show ID` has the evidence as it was, the timeline and the preserved logs.",
+INSTEAD: Final = (
+    ("halve", "the candidate had traffic"),
+    ("pause", "it had none to halve, as in shadow"),
+    ("roll_back", "half of its share would have been next to nothing"),
+)
+"""What a trigger that halves does, and when: `core.decide` takes what is possible."""
+
+KEPT: Final = (
+    "`molt incident show ID` has the evidence as it was and the timeline; a rollback's preserved logs "
+    "are on the incident's page in the console.",
     "Write down what you find: `molt incident note ID 'TEXT'`; close it with its cause: "
     "`molt incident close ID --cause 'TEXT'`.",
 )
@@ -111,7 +119,7 @@ def _first_of_each(triggers: Sequence[AnyTrigger]) -> list[AnyTrigger]:
 
 
 def _lines(section: Section, action: str | None, playbook: Playbook) -> list[str]:
-    steps = [*section.look, *(BACK if action else ())]
+    steps = [*section.look, *(KEPT if action else ())]
     if action == "roll_back":
         done = ", ".join(step.replace("_", " ") for step in playbook.procedure)
         steps.insert(0, f"See that the procedure is through ({done}): `molt incident show ID`.")
@@ -120,17 +128,28 @@ def _lines(section: Section, action: str | None, playbook: Playbook) -> list[str
             "`molt resume --phase shadow --reason 'TEXT'`."
         )
     elif action:
-        steps.append("Let the climb go on with a fresh hold: `molt resume --reason 'TEXT'`.")
+        after = "; after a rollback with `--phase shadow`" if action == "halve" else ""
+        steps.append(
+            f"Let the climb go on with a fresh hold: `molt resume --reason 'TEXT'`{after}."
+        )
     return [
         f'<a id="{section.anchor}"></a>',
         f"## {section.title}",
         "",
         section.means,
         "",
-        *([ACTIONS[action], ""] if action else []),
+        *(_done(action) if action else []),
         *[f"{number}. {step}" for number, step in enumerate(steps, 1)],
         "",
     ]
+
+
+def _done(action: str) -> list[str]:
+    """What Molt has done when the trigger fired, as paragraphs."""
+    if action != "halve":
+        return [ACTIONS[action], ""]
+    cases = [f"- **{name}** ({when}): {ACTIONS[name]}" for name, when in INSTEAD]
+    return ["What Molt did stands in the alert and in the incident:", "", *cases, ""]
 
 
 def _error_rate(t: AnyTrigger) -> Section:
@@ -162,8 +181,8 @@ def _latency(t: AnyTrigger) -> Section:
             "Slow model, or slow tools? Follow a slow run from *Monitoring* in the console: its waterfall "
             "shows which call took the time.",
             "Compare with the existing system's latency beside it: is the machine or the network slow?",
-            "At half the traffic, does it recover? Then it is load: more workers for the agent, a "
-            "smaller model, fewer tool calls.",
+            "Halved: does it recover at half the traffic? Then it is load: more workers for the agent, "
+            "a smaller model, fewer tool calls.",
         ),
     )
 

@@ -80,6 +80,15 @@ def test_every_trigger_of_a_plan_has_its_section():
     assert "above 5% for 5m" in runbook(load_playbook("wf-11"))
 
 
+def test_the_runbook_says_what_a_trigger_that_halves_does_where_nothing_can_be_halved():
+    text = runbook(load_playbook("wf-11"))
+    latency = text.partition('<a id="latency">')[2].partition("<a id=")[0]
+    for said in ("**halve** (", "**pause** (it had none to halve, as in shadow): Molt has stopped"):
+        assert said in latency
+    assert "Molt has halved the traffic" in latency.partition("**pause**")[0]
+    assert "**pause** (" not in text.partition('<a id="cost">')[2].partition("<a id=")[0]
+
+
 @pytest.fixture
 def alert(server) -> str:
     """An alert that on-call got; its id."""

@@ -173,6 +173,7 @@ def test_the_runbooks_section_on_the_trigger_stands_beside_the_incident(
 ) -> None:
     page = begun.get(f"/console/incidents/{back}").text
     assert "There is no section" not in page
+    assert "Molt has taken all traffic back" in page
     text = '<a id="error_rate"></a>\n## Error rate\n\nLook *first*.\n\n<a id="cost"></a>\nOther.\n'
     found = section(text, "error_rate")
     assert found is not None

@@ -22,6 +22,7 @@ from molt.control.timeline import belonging
 from molt.core import commands
 from molt.core.events import ProcedureStepDone, ProcedureStepFailed
 from molt.core.rollout import Incident
+from molt.core.runbook import ACTIONS
 
 router = APIRouter()
 
@@ -56,6 +57,7 @@ async def incident_page(
         rollout=desk.id,
         incident={"open": found.closed_at is None, **msgspec.structs.asdict(found)},
         done=done,
+        done_by_molt=ACTIONS.get(found.action),
         procedure=_procedure(desk, found),
         facts=_facts(desk, found),
         logs=await asyncio.to_thread(_logs, _folder(request, incident)),
