@@ -64,6 +64,7 @@ def replay(
     `--metrics`, tell the A/B metrics as they stood over time. With `--series`, say when the triggers
     of a plan would have fired on a recorded series.
     """
+    _one_question(rollout, playbook, series, mapping, metrics, agent)
     if series is not None:
         from molt.apps.simulate.series import replay_series
 
@@ -86,6 +87,26 @@ def replay(
         _tell_what_if(what_if(records, journal.frames(name), load_playbook(playbook)), as_json)
     else:
         _replay_rollout(name, records, journal.frames(name), as_json)
+
+
+def _one_question(
+    rollout: str | None,
+    playbook: str | None,
+    series: Path | None,
+    mapping: list[str] | None,
+    metrics: bool,
+    agent: str | None,
+) -> None:
+    """Refuse options that would be passed over in silence. Raises `OperatorError`."""
+    if mapping and series is None:
+        raise OperatorError("--map: says what the columns of a series are; add --series FILE")
+    if series is not None and (metrics or rollout):
+        other = "--metrics" if metrics else "--rollout"
+        raise OperatorError(f"--series and {other}: a series is no rollout's record; leave one out")
+    if metrics and playbook is not None:
+        raise OperatorError("--metrics and --playbook: two questions; ask one after the other")
+    if agent and not metrics:
+        raise OperatorError("--agent: only together with --metrics")
 
 
 def _recorded(
@@ -213,7 +234,11 @@ def _tell_what_if(stays: Any, as_json: bool) -> None:
 
 
 def _show_series(found: dict[str, Any]) -> None:
-    typer.echo(f"{found['points']} points, {found['from']} to {found['to']}")
+    left_out = f", {found['left_out']} without figures left out" if found["left_out"] else ""
+    typer.echo(
+        f"{found['points']} points, {found['from']} to {found['to']}{left_out}; "
+        f"looked at: {', '.join(found['watched'])}"
+    )
     rows = [(f["trigger"], f["at"], f["until"], f["reason"]) for f in found["fired"]]
     if rows:
         print_table(("trigger", "fires at", "until", "why"), rows)

@@ -1,27 +1,20 @@
 """Recorded series from elsewhere, replayed against the triggers of a plan."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from molt.apps.simulate.curves import read_rows
+from molt.apps.simulate.series_files import DEFAULT_REQUESTS, Row, columns_of, read_series
 from molt.core.book import Book
 from molt.core.errors import OperatorError
 from molt.core.evidence import LIVE, Slot, SlotKey, Tally, over
-from molt.core.playbook import ErrorRateTrigger, LatencyTrigger, Playbook
+from molt.core.playbook import AnyTrigger, ErrorRateTrigger, LatencyTrigger, Playbook
 from molt.core.rollout import Phase, Rollout
 from molt.core.scene import Scene
 from molt.core.triggers import rule_all
-
-FIGURES: Final = ("time", "requests", "errors", "error_rate", "slow", "slow_rate")
-DEFAULT_REQUESTS: Final = 100.0
-"""Requests a point stands for when a series has only rates."""
-
-Row = dict[str, float]
 
 
 def replay_series(path: Path, mapping: Sequence[str], plan: str) -> dict[str, Any]:
@@ -31,105 +24,40 @@ def replay_series(path: Path, mapping: Sequence[str], plan: str) -> dict[str, An
     """
     from molt.adapters.playbooks import load_playbook
 
-    playbook = load_playbook(plan)
-    rows = read_series(path, _columns(mapping))
+    playbook, columns = load_playbook(plan), columns_of(mapping)
+    rows, left_out = read_series(path, columns)
     if not rows:
-        raise OperatorError(f"{path}: expected at least one row")
+        raise OperatorError(f"{path}: expected at least one row with figures")
+    watched = [t for t in playbook.triggers if _is_about(t, columns)]
+    if not watched:
+        raise OperatorError(f"{plan}: no trigger is about {' or '.join(set(columns) - {'time'})}")
     return {
         "points": len(rows),
+        "left_out": left_out,
         "from": _shown(rows[0]["time"]),
         "to": _shown(rows[-1]["time"]),
-        "fired": _fired(rows, playbook),
+        "watched": [t.kind for t in watched],
+        "fired": _fired(rows, playbook.model_copy(update={"triggers": tuple(watched)})),
     }
 
 
-def _columns(mapping: Sequence[str]) -> dict[str, str]:
-    columns: dict[str, str] = {}
-    for one in mapping:
-        figure, _, column = one.partition("=")
-        if figure not in FIGURES or not column:
-            raise OperatorError(
-                f"--map {one}: expected FIGURE=COLUMN with one of {', '.join(FIGURES)}"
-            )
-        columns[figure] = column
-    return columns
+def _is_about(trigger: AnyTrigger, columns: Iterable[str]) -> bool:
+    """Whether the series has the figure that the trigger looks at."""
+    if isinstance(trigger, ErrorRateTrigger):
+        return not {"errors", "error_rate"}.isdisjoint(columns)
+    return isinstance(trigger, LatencyTrigger) and not {"slow", "slow_rate"}.isdisjoint(columns)
 
 
-def read_series(path: Path, columns: dict[str, str]) -> list[Row]:
-    """Rows of figures in order of time, from CSV, Parquet or a Prometheus range query's JSON."""
-    if path.suffix == ".json":
-        return _prometheus(path, columns)
-    raw = _parquet(path) if path.suffix == ".parquet" else read_rows(path)
-    wanted = {"time": "time", **columns}
-    for figure, column in wanted.items():
-        if raw and column not in raw[0]:
-            known = ", ".join(map(str, raw[0]))
-            raise OperatorError(f"{path}: no column {column!r} for {figure}; it has: {known}")
-    rows: list[Row] = []
-    for number, line in enumerate(raw, start=2):
-        try:
-            rows.append({f: _value(f, line[c]) for f, c in wanted.items()})
-        except ValueError:
-            raise OperatorError(f"{path}:{number}: not a number or a time: {line}") from None
-    return sorted(rows, key=lambda row: row["time"])
-
-
-def _value(figure: str, cell: Any) -> float:
-    if figure != "time":
-        return float(cell or 0)
-    if isinstance(cell, datetime):
-        return (cell if cell.tzinfo else cell.replace(tzinfo=UTC)).timestamp()
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        at = datetime.fromisoformat(str(cell))
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-
-
-def _parquet(path: Path) -> list[dict[str, Any]]:
-    try:
-        import duckdb
-    except ImportError:
-        raise OperatorError(
-            "Parquet needs the extra `analytics`: pip install 'moltbot-rollout[analytics]'"
-        ) from None
-    if not path.is_file():
-        raise OperatorError(f"{path}: not found")
-    found = duckdb.read_parquet(str(path))
-    return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
-
-
-def _prometheus(path: Path, columns: dict[str, str]) -> list[Row]:
-    """A matrix; each figure names the metric (`__name__`), or there is a single series."""
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))["data"]["result"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OperatorError(
-            f"{path}: expected the answer of a Prometheus range query ({error})"
-        ) from None
-    rows: dict[float, Row] = {}
-    figures = {f: c for f, c in columns.items() if f != "time"} or {"error_rate": ""}
-    for figure, name in figures.items():
-        found = [s for s in result if s["metric"].get("__name__") == name]
-        chosen = found or (result if len(result) == 1 else [])
-        if not chosen:
-            known = ", ".join(str(s["metric"]) for s in result)
-            raise OperatorError(f"{path}: no series {name!r} for {figure}; it has: {known}")
-        for series in chosen:
-            for at, value in series["values"]:
-                row = rows.setdefault(float(at), {"time": float(at)})
-                row[figure] = row.get(figure, 0.0) + float(value)
-    return [rows[at] for at in sorted(rows)]
-
-
-def _fired(rows: Sequence[Row], playbook: Playbook) -> list[dict[str, Any]]:
+def _fired(rows: Sequence[Row], watched: Playbook) -> list[dict[str, Any]]:
     """Feed the rows as slots, look after each, and note when a trigger begins and ends to fire."""
-    triggers = [t for t in playbook.triggers if isinstance(t, ErrorRateTrigger | LatencyTrigger)]
     times = np.array([row["time"] for row in rows])
     spacing = float(np.median(np.diff(times))) if len(times) > 1 else 10.0
-    length = max(1.0, min(spacing, playbook.timing.slot.total_seconds()))
-    watched = playbook.model_copy(update={"triggers": tuple(triggers)})
-    cuts = [over(t.above.total_seconds() * 1000) for t in triggers if isinstance(t, LatencyTrigger)]
+    length = max(1.0, min(spacing, watched.timing.slot.total_seconds()))
+    cuts = [
+        over(t.above.total_seconds() * 1000)
+        for t in watched.triggers
+        if isinstance(t, LatencyTrigger)
+    ]
     book, start = Book(length), datetime.fromtimestamp(float(times[0]) - 86400, UTC)
     rollout = Rollout(id="series", phase=Phase.PROGRESSIVE, window_since=start)
     fired: list[dict[str, Any]] = []
