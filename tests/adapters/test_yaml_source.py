@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
+from molt.adapters.playbooks import as_yaml, load_playbook, parse_playbook, shipped
 from molt.adapters.problems import ConfigError
 from molt.adapters.yaml_source import load, loads, read
 from molt.core.playbook import Playbook
@@ -222,3 +223,10 @@ def test_a_misspelt_choice_is_told_which_one_was_meant() -> None:
 def test_any_text_is_either_a_model_or_a_config_error(text: str) -> None:
     with suppress(ConfigError):
         assert isinstance(loads(text, Config), Config)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_plan_written_out_reads_back_as_the_same_plan(name: str):
+    """In the same order, too: agents and metrics by name would be another plan, by its hash."""
+    plan = load_playbook(name)
+    assert parse_playbook(as_yaml(plan), "again").hash() == plan.hash()

@@ -16,8 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from molt.adapters.playbooks import load_playbook
-from molt.apps.demo.stage import playbook_yaml
+from molt.adapters.playbooks import as_yaml, load_playbook
 from molt.core.playbook import Playbook
 
 READY_SECONDS = 40
@@ -129,7 +128,7 @@ class Molt:
         """Start a rollout and wait until a gateway acts on it."""
         playbook = load_playbook(plan) if isinstance(plan, str) else plan
         body = {
-            "playbook_yaml": playbook_yaml(playbook),
+            "playbook_yaml": as_yaml(playbook),
             "rollout": rollout,
             "reason": "test",
             "waive": list(playbook.checklist),

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.e2e.conftest import Molt, gateway_post, quick, until
 from tests.e2e.people import PATIENCE, chrome, press, signed_in
 
+from molt.adapters.playbooks import load_playbook
 from molt.apps.console import build
 from molt.core.playbook import Playbook
 
@@ -123,6 +125,62 @@ def test_a_rollout_is_approved_and_rolled_back_with_the_keyboard_alone(
         expect(page.locator(".sentence")).to_contain_text("Rolled back", timeout=PATIENCE)
     assert molt.events("Approved", rollout)[0]["by"] == kim.name
     assert molt.events("RolledBack", rollout)[0]["reason"] == "it feels wrong"
+
+
+# --- a plan proposed by clicking
+
+
+def test_a_plan_is_proposed_refused_and_taken_up_by_clicking(
+    chrome: Browser, molt: Molt, rollout: str, tmp_path: Path
+) -> None:
+    running = molt.client.get(f"/rollouts/{rollout}/playbook").json()
+    molt.begin(quick(agents={"sommelier": {}}), f"{rollout}-later")
+    with signed_in(chrome, molt, "olga", "operator", refusals=3, viewport=DESK) as olga:
+        page = olga.open(f"playbook?rollout={rollout}")
+        text, propose = (
+            page.get_by_label("Playbook (YAML)"),
+            page.get_by_role("button", name="Propose"),
+        )
+        reason = page.get_by_label("Reason for a proposal")
+
+        reason.fill("calmer")
+        propose.click()
+        expect(page.get_by_role("alert")).to_contain_text("a proposal must change something")
+        broken = text.input_value().replace("share: 50", "share: 500", 1)
+        text.fill(broken)
+        propose.click()
+        expect(page.get_by_role("alert")).to_contain_text("share")
+        expect(text).to_have_value(broken)
+        expect(reason).to_have_value("calmer")
+        mended = "# half of it is enough\n" + broken.replace("share: 500", "share: 25", 1)
+        text.fill(mended)
+        reason.fill("")
+        propose.click()
+        expect(page.get_by_role("alert")).to_contain_text("needs a reason")
+        expect(text).to_have_value(mended)
+        assert not molt.events("Noted", rollout)
+
+        reason.fill("calmer")
+        propose.click()
+        expect(page.get_by_role("status")).to_contain_text(
+            f"in the log of {rollout} with your name"
+        )
+        expect(text).not_to_have_value(mended)  # the running plan
+    assert molt.client.get(f"/rollouts/{rollout}/playbook").json() == running
+    (fact,) = molt.events("Noted", rollout)
+    assert (fact["by"], fact["playbook"]) == (olga.name, mended)
+
+    with signed_in(chrome, molt, "vera", "viewer", viewport=PHONE) as vera:
+        page = vera.open(f"playbook?rollout={rollout}")
+        expect(page.get_by_role("button", name="Propose")).to_have_count(0)
+        page.get_by_role("link", name="Look at it").click()
+        expect(page.get_by_label("Difference from the running plan")).to_contain_text("share: 25")
+        with page.expect_download() as got:
+            page.get_by_role("link", name="Download").click()
+        file = tmp_path / "proposal.yaml"
+        got.value.save_as(file)
+        assert file.read_text() == mended
+        assert load_playbook(file).hash()[:12] in fact["note"]
 
 
 # --- what a browser is made to send

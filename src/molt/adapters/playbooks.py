@@ -1,7 +1,10 @@
 """Playbooks from files, from text, and those that ship with Molt."""
 
 from importlib.resources import files
+from io import StringIO
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from molt.adapters import yaml_source
 from molt.core.errors import OperatorError
@@ -29,6 +32,13 @@ def shipped_text(name: str) -> str:
 def parse_playbook(text: str, source: str) -> Playbook:
     """The playbook in `text`; errors name `source`, line and column."""
     return yaml_source.loads(text, Playbook, source)
+
+
+def as_yaml(playbook: Playbook) -> str:
+    """The plan as YAML text, every default written out; reads back as the same plan, by its hash too."""
+    out = StringIO()
+    YAML().dump(playbook.as_data(), out)
+    return out.getvalue()
 
 
 def load_playbook(name_or_path: str) -> Playbook:

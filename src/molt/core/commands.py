@@ -23,7 +23,7 @@ from molt.core.events import (
     RolledBack,
     Ruling,
 )
-from molt.core.playbook import PhasePlan
+from molt.core.playbook import PhasePlan, Playbook
 from molt.core.quantities import show_duration, show_seconds
 from molt.core.rollout import ACTIVE, WATCHED, Phase
 from molt.core.scene import Scene
@@ -210,6 +210,16 @@ def note(scene: Scene, by: str, text: str, version: str | None) -> list[AnyEvent
     if version is None:
         return [Noted(at=scene.now, by=by, note=text)]
     return [candidate_changed(scene, version, by=by, text=text)]
+
+
+def propose(scene: Scene, by: str, reason: str, plan: Playbook, text: str) -> list[AnyEvent]:
+    """Put `text`, which says `plan`, on record as a proposal; the running plan stays as it is."""
+    if plan.hash() == scene.rollout.playbook_hash:
+        raise Refused("This is the plan that is running; a proposal must change something")
+    if not reason:
+        raise Refused("A proposal needs a reason")
+    said = f"proposed playbook {plan.name} {plan.hash()[:12]}: {reason}"
+    return [Noted(at=scene.now, by=by, note=said, playbook=text)]
 
 
 def candidate_changed(

@@ -127,9 +127,10 @@ class CandidateChanged(Event, frozen=True, kw_only=True):
 
 
 class Noted(Event, frozen=True, kw_only=True):
-    """A person recorded something about the rollout."""
+    """A person recorded something about the rollout; `playbook` is the text of a plan they propose."""
 
     note: str
+    playbook: str = ""
 
 
 class IncidentOpened(Event, frozen=True, kw_only=True):

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import httpx
 
-from molt.adapters.playbooks import load_playbook
-from molt.apps.demo.stage import Stage, playbook_yaml
+from molt.adapters.playbooks import as_yaml, load_playbook
+from molt.apps.demo.stage import Stage
 from molt.core.errors import OperatorError
 from molt.core.playbook import Playbook
 
@@ -171,7 +171,7 @@ class Played:
 
     async def run(self, dialogues: list[tuple[Turn, ...]]) -> View:
         """The summary of the comparison, with the worst pairs under `worst`."""
-        body = {"playbook_yaml": playbook_yaml(shadow_playbook()), "rollout": ROLLOUT}
+        body = {"playbook_yaml": as_yaml(shadow_playbook()), "rollout": ROLLOUT}
         answer = await self._api.post(
             "/rollouts", json=body | {"reason": "dialogues", "waive": ["all"]}
         )

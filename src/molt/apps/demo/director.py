@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 
+from molt.adapters.playbooks import as_yaml
 from molt.apps.demo.guests import Guests
-from molt.apps.demo.stage import Stage, demo_playbook, playbook_yaml
+from molt.apps.demo.stage import Stage, demo_playbook
 
 ROLLOUT = "wf-11-demo"
 FAULTS = ("errors", "slow", "down", "forbidden-tool", "cost", "complaints")
@@ -77,7 +78,7 @@ class Director:
         """Play the whole demo; the summary."""
         plan = demo_playbook(self._options.minutes)
         started = time.monotonic()
-        text = playbook_yaml(plan)
+        text = as_yaml(plan)
         checked = await self._post("/preflight", {"playbook_yaml": text})
         open_items = [item["name"] for item in checked["items"] if not item["passed"]]
         await self._post(

@@ -5,12 +5,10 @@ import secrets
 import signal
 from collections.abc import Mapping
 from datetime import timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
-from ruamel.yaml import YAML
 
 from molt.adapters.playbooks import load_playbook
 from molt.apps.serve.installation import fixed
@@ -165,10 +163,3 @@ def _times(text: str, factor: float) -> str:
     return show_duration(
         max(timedelta(seconds=1), timedelta(seconds=round(length.total_seconds() * factor)))
     )
-
-
-def playbook_yaml(plan: Playbook) -> str:
-    """A playbook as YAML text, to hand it to the control API."""
-    out = StringIO()
-    YAML().dump(plan.as_data(), out)
-    return out.getvalue()

@@ -1,47 +1,62 @@
 """The plan: read, held against another version, checked, and a new version proposed."""
 
 import difflib
-from io import StringIO
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
-from ruamel.yaml import YAML
+from pydantic import AfterValidator
 
-from molt.adapters.playbooks import parse_playbook, shipped
+from molt.adapters.playbooks import as_yaml, parse_playbook
 from molt.apps.api.auth import Operator, Viewer
 from molt.apps.console.pages.choosing import chosen, desks
-from molt.apps.console.pages.commands import Reason, carry_out
+from molt.apps.console.pages.commands import Reason
 from molt.apps.console.render import render
 from molt.apps.console.what_if import Questions, decisions
+from molt.control.controller import Controller
 from molt.control.desk import Desk
 from molt.core import commands
 from molt.core.errors import OperatorError
+from molt.core.events import Noted
 from molt.core.playbook import Playbook
 
 router = APIRouter()
 
-Text = Annotated[str, Form(max_length=200_000)]
+
+def _unix(text: str) -> str:
+    """A form sends its lines with CR and LF."""
+    return text.replace("\r\n", "\n")
 
 
-def as_yaml(playbook: Playbook) -> str:
-    """The plan as YAML text, every default written out."""
-    out = StringIO()
-    yaml = YAML(typ="safe")
-    yaml.default_flow_style = False
-    yaml.dump(playbook.as_data(), out)
-    return out.getvalue()
+Text = Annotated[str, Form(max_length=200_000), AfterValidator(_unix)]
 
 
 @router.get("/playbook")
 async def page(
-    request: Request, caller: Viewer, rollout: str | None = None, done: str | None = None
+    request: Request,
+    caller: Viewer,
+    rollout: str | None = None,
+    proposal: int | None = None,
+    done: str | None = None,
 ) -> Response:
-    """The plan that the rollout runs."""
+    """The plan that the rollout runs; with the number of a proposal, that one beside it."""
     desk = chosen(request, rollout)
     if desk is None:
         return render(request, "no_rollout.html", caller, page="playbook")
+    if proposal is not None:
+        return _show(request, caller, desk, _proposed(desk, proposal), checked=True)
     return _show(request, caller, desk, as_yaml(desk.playbook), done=done)
+
+
+@router.get("/playbook/{rollout}/proposals/{number}.yaml")
+async def download(rollout: str, number: int, request: Request, _: Viewer) -> Response:
+    """A proposal as it was written, for `molt start`."""
+    desk = chosen(request, rollout)
+    assert desk is not None
+    name = f"{desk.id}-proposal-{number}.yaml"
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(_proposed(desk, number), media_type="application/yaml", headers=headers)
 
 
 @router.post("/playbook/{rollout}/check")
@@ -56,26 +71,20 @@ async def check(rollout: str, request: Request, caller: Viewer, text: Text) -> R
 async def propose(
     rollout: str, request: Request, caller: Operator, text: Text, reason: Reason = ""
 ) -> Response:
-    """Put a new version on record, with its hash and what it changes; the running plan stays."""
-    desk = chosen(request, rollout)
-    assert desk is not None
-    plan = parse_playbook(text, "proposal")
-    if plan.hash() == desk.rollout.playbook_hash:
-        raise OperatorError("This is the plan that is running; a proposal must change something")
-    if not reason:
-        raise OperatorError("A proposal needs a reason")
-    changes = [
-        line for line in difference(desk, plan) if line[:1] in "+-" and line[:3] not in _HEAD
-    ]
-    note = f"proposed playbook {plan.name} {plan.hash()[:12]}: {reason}\n" + "\n".join(changes)
-    return await carry_out(
-        request,
-        caller,
-        rollout,
-        lambda scene: commands.note(scene, caller.name, note, None),
-        done="proposed",
-        back="/console/playbook",
-    )
+    """Put a new version on record, with its hash; the running plan stays.
+
+    What is refused comes back with the text, to be mended."""
+    controller: Controller = request.app.state.controller
+    desk = controller.desk(rollout)
+    try:
+        plan = parse_playbook(text, "proposal")
+        await controller.command(
+            rollout, lambda scene: commands.propose(scene, caller.name, reason, plan, text)
+        )
+    except OperatorError as error:
+        request.state.refused = str(error)
+        return _show(request, caller, desk, text, refused=str(error), reason=reason)
+    return RedirectResponse(f"/console/playbook?rollout={quote(rollout)}&done=proposed", 303)
 
 
 @router.post("/playbook/{rollout}/what-if")
@@ -116,7 +125,21 @@ async def what_if_page(rollout: str, key: str, request: Request, caller: Viewer)
     )
 
 
-_HEAD = ("+++", "---")
+def _proposed(desk: Desk, number: int) -> str:
+    """The text of the proposal with this number in the log."""
+    for record in desk.records:
+        if record.seq == number and isinstance(record.event, Noted) and record.event.playbook:
+            return record.event.playbook
+    raise HTTPException(404, f"No proposal {number} in the log of {desk.id}")
+
+
+def _proposals(desk: Desk) -> list[dict[str, Any]]:
+    """What was proposed, the latest first."""
+    return [
+        {"number": r.seq, "at": r.event.at, "by": r.event.by, "note": r.event.note}
+        for r in reversed(desk.records)
+        if isinstance(r.event, Noted) and r.event.playbook
+    ]
 
 
 def difference(desk: Desk, plan: Playbook) -> list[str]:
@@ -132,9 +155,11 @@ def _show(
     text: str,
     *,
     checked: bool = False,
+    refused: str = "",
+    reason: str = "",
     done: str | None = None,
 ) -> Response:
-    problem, changes = "", list[str]()
+    problem, changes = refused, list[str]()
     if checked:
         try:
             changes = difference(desk, parse_playbook(text, "text"))
@@ -144,6 +169,7 @@ def _show(
         request,
         "playbook.html",
         caller,
+        status=422 if refused else 200,
         page="playbook",
         rollouts=[d.id for d in desks(request)],
         rollout=desk.id,
@@ -153,6 +179,7 @@ def _show(
         checked=checked,
         problem=problem,
         changes=changes,
+        reason=reason,
+        proposals=_proposals(desk),
         done=done,
-        shipped=shipped(),
     )
