@@ -170,6 +170,18 @@ def test_the_spelling_of_arguments_does_not_matter():
     assert compare(order(LATTE), order(same), Rules()) == []
 
 
+@pytest.mark.parametrize("text", ["NaN", "inf", "-Infinity", "1e999"])
+def test_text_that_only_a_float_takes_for_a_number_is_text(text):
+    one, other = order(Call("add", {"item": text})), order(Call("add", {"item": f"{text}x"}))
+    assert kinds(one, one) == set()
+    assert kinds(one, other) == {"call_arguments:add"}
+
+
+def test_long_ids_that_are_one_float_are_still_two_ids():
+    one, other = (order(Call("pay", {"id": i})) for i in ("9007199254740992", "9007199254740993"))
+    assert kinds(one, other) == {"call_arguments:pay"}
+
+
 def test_another_quantity_is_told_with_both_values():
     two = Call("add", {**LATTE.arguments, "quantity": 2})
     (found,) = compare(order(LATTE), order(two), Rules())

@@ -44,6 +44,8 @@ MOST_PATHS: Final = 50
 MOST_KINDS: Final = 12
 """Kinds of one pair that name their tool; beyond that, families stand for them."""
 LONGEST_TOOL: Final = 64
+LARGEST_EXACT: Final = 2.0**53
+"""Above it, whole numbers that differ can be one float."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -305,14 +307,19 @@ def _flat(value: Any, path: str) -> Iterable[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Text without case, and a number however it was written."""
+    """Text without case, and a number however it was written.
+
+    What a float cannot hold exactly stays text: "nan", which would differ from itself, and long ids,
+    which would all be alike.
+    """
     if isinstance(value, bool) or value is None:
         return value
     text = texts.normalised(str(value)) if isinstance(value, str) else str(value)
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    return number if abs(number) < LARGEST_EXACT else text
 
 
 def _argument_text(ours: Leaves, theirs: Leaves) -> str:
