@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from molt.core import gates
+from molt.core import gates, gates_comparing
 from molt.core.events import CandidateChanged
 from molt.core.evidence import LIVE, BucketSums, SumsKey
 
@@ -54,7 +54,7 @@ def test_the_margin_keeps_the_harm_of_the_next_step_constant(share: float, margi
     gate = {"kind": "no_degradation", "metrics": ["order_completion"]}
     w = World(plan(("canary", [step(share, gate), step(following)]), metrics=METRICS)).begin()
     (parsed,) = w.scene.step.gates
-    assert gates.step_margin(w.scene, parsed) == pytest.approx(margin)  # type: ignore[arg-type]
+    assert gates_comparing.step_margin(w.scene, parsed) == pytest.approx(margin)  # type: ignore[arg-type]
 
 
 def test_the_last_margin_is_the_harm_budget_itself_and_a_fixed_one_wins():
@@ -63,9 +63,9 @@ def test_the_last_margin_is_the_harm_budget_itself_and_a_fixed_one_wins():
         ("canary", [step(50, gate), step(100, gate | {"margin": "7%"})]), metrics=METRICS
     )
     w = World(playbook).begin()
-    assert gates.step_margin(w.scene, w.scene.step.gates[0]) == 0.02  # type: ignore[arg-type]
+    assert gates_comparing.step_margin(w.scene, w.scene.step.gates[0]) == 0.02  # type: ignore[arg-type]
     w.at_step("canary", 1)
-    assert gates.step_margin(w.scene, w.scene.step.gates[0]) == 0.07  # type: ignore[arg-type]
+    assert gates_comparing.step_margin(w.scene, w.scene.step.gates[0]) == 0.07  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from molt.core import gates
+from molt.core import gates, gates_comparing
 from molt.core.evidence import LIVE
 from molt.core.findings import MetricReport, Report
 from molt.core.phrases import percent, sentence
@@ -171,7 +171,7 @@ def test_a_metric_caps_the_margin_that_gates_allow():
     w = World(plan(("canary", [step(5, gate), step(10)]), metrics=metrics)).begin()
     (parsed,) = w.scene.step.gates
     metric = w.playbook.metrics["order_completion"]
-    assert gates.step_margin(w.scene, parsed, metric) == 0.03  # type: ignore[arg-type]
+    assert gates_comparing.step_margin(w.scene, parsed, metric) == 0.03  # type: ignore[arg-type]
 
 
 def test_the_report_is_the_same_however_its_evidence_came_together():

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from molt.core import gates
+from molt.core import gates, gates_comparing
 from molt.core.comparisons import compare, exposures, settled, strata
 from molt.core.events import Ruling
 from molt.core.findings import Effect, MetricReport, Novelty, Report, SampleRatio
@@ -66,7 +66,9 @@ def _row(scene: Scene, name: str, metric: Metric, hours: float) -> MetricReport:
         novelty=Novelty(
             _effect(metric, late) if late else None,
             scene.playbook.timing.settled_after.total_seconds() / 3600,
-            late is not None and margin is not None and gates.beyond(metric, late, margin),
+            late is not None
+            and margin is not None
+            and gates_comparing.beyond(metric, late, margin),
         ),
         agents=_by_agent(scene, metric),
         more_hours=_more_hours(metric, d, margin, ruling, hours),
@@ -129,7 +131,7 @@ def _gate_about(scene: Scene, name: str) -> Gate | None:
 def _margin(scene: Scene, metric: Metric, gate: Gate | None) -> float | None:
     match gate:
         case NoDegradationGate():
-            return gates.step_margin(scene, gate, metric)
+            return gates_comparing.step_margin(scene, gate, metric)
         case StableGate():
             return gate.within
         case UnchangedGate():
@@ -154,7 +156,7 @@ def _more_hours(
     """Hours to a pass if the difference and the pace stay as they are."""
     if d is None or not margin or ruling is None or ruling.verdict != "wait" or not d.control:
         return None
-    edge, harm = margin * abs(d.control), gates.harm_of(metric, d)
+    edge, harm = margin * abs(d.control), gates_comparing.harm_of(metric, d)
     left = evalue.information_left(-harm, d.variance, edge, ALPHA, edge=-edge)
     return None if left is None or left == 0 else left * hours
 
