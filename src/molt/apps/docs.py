@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from molt.adapters.playbooks import load_playbook
+from molt.apps.docs_json import SECTIONS, json_page
 from molt.apps.settings import Settings, section_of, setting_paths, variable
 from molt.core import playbook
 from molt.core.evolve import TRANSITIONS
@@ -312,12 +313,19 @@ def _command_lines(name: str, command: Any, parent: Any) -> list[str]:
             for line in _command_lines(f"{name} {inner}", one, parent)
         ]
     rows = [
-        f"| `{' '.join(p.opts)}` | {_cell(getattr(p, 'help', None) or '')} |"
+        f"| `{' '.join(p.opts)}` | {_cell(getattr(p, 'help', None) or '')}{_fields(name, p)} |"
         for p in command.params
         if p.name != "help"
     ]
     table_lines = ["| option | what |", "| --- | --- |", *rows, ""] if rows else []
     return [f"## `{name}`", "", " ".join((command.help or "").split()), "", *table_lines]
+
+
+def _fields(command: str, option: Any) -> str:
+    """Where the fields that `--json` of this command prints are said."""
+    if option.opts != ["--json"] or command not in SECTIONS:
+        return ""
+    return f" [Its fields](json.md#{SECTIONS[command]})."
 
 
 def runbook_page() -> str:
@@ -332,6 +340,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_page,
     "cli.md": cli_page,
     "runbook.md": runbook_page,
+    "json.md": lambda: json_page(NOTE),
 }
 
 

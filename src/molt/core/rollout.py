@@ -41,7 +41,8 @@ class Halt(msgspec.Struct, frozen=True):
 
 
 class Incident(msgspec.Struct, frozen=True):
-    """An incident as the log tells it. `steps` are the procedure steps done, in order."""
+    """An incident as the log tells it. `ruling` has the evidence as it was; `steps` are the procedure
+    steps done, in order; `procedure` is whether there is one to do, after a rollback."""
 
     id: str
     trigger: str
