@@ -302,6 +302,8 @@ class Notice(msgspec.Struct, frozen=True):
     key: str
     link: str | None = None
     about: str = ""
+    page: str = ""
+    """The page of the console that it is about, such as `incidents/ID`."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -336,6 +338,7 @@ class Alert(msgspec.Struct, frozen=True):
     acked_by: str = ""
     acked_at: datetime | None = None
     ack_note: str = ""
+    page: str = ""
 
 
 class Notifier(Protocol):

@@ -74,6 +74,7 @@ async def test_each_step_has_its_effect_and_its_proof(house: House):
     assert house.flags.limiter_epoch == before + 1
     (notice,) = [n for n in house.phone.notices if n.severity == "critical"]
     assert "rolled back to 0%" in notice.title
+    assert notice.page == f"incidents/{notice.key}"
     page = house.folder / "incidents" / "r1-i1" / "timeline.md"
     assert "# Incident r1-i1" in page.read_text()
     assert "read back" in proof(house, "disable")

@@ -192,6 +192,7 @@ def _grouped(before: Alert | None, notice: Notice, now: datetime) -> Alert:
             title=notice.title,
             body=notice.body,
             about=notice.about,
+            page=notice.page,
             first_at=now,
             last_at=now,
         )
@@ -201,6 +202,7 @@ def _grouped(before: Alert | None, notice: Notice, now: datetime) -> Alert:
         title=notice.title,
         body=notice.body,
         about=notice.about or before.about,
+        page=notice.page or before.page,
         last_at=now,
         count=before.count + 1,
         acked_by="",

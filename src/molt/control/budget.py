@@ -59,12 +59,12 @@ def notices(desk: Desk, now: datetime, known: Callable[[str], bool]) -> Iterator
         body = f"${money.spent:.2f} of ${cap:.2f} spent today, {money.priced} priced requests"
         if level := _news(money.spent / cap, lambda at: f"{desk.id}-spent-{at:g}-{day}", known):
             title = f"{name}: {level.at:.0%} of today's budget is spent"
-            yield Notice(level.severity, title, body + level.also, level.key, about="cost")
+            yield _notice(desk, level.severity, title, body + level.also, level.key)
         overrun = f"{desk.id}-overrun-{day}"
         if money.projected and money.projected > cap > money.spent and not known(overrun):
             title = f"{name}: today's budget will be overrun"
             text = f"at this pace ${money.projected:.2f} by midnight UTC; {body}"
-            yield Notice("warning", title, text, overrun, about="cost")
+            yield _notice(desk, "warning", title, text, overrun)
     if cost.budget_per_1000 and money.priced >= ENOUGH:
         per_1000 = 1000 * money.spent / money.priced
         body = (
@@ -74,7 +74,11 @@ def notices(desk: Desk, now: datetime, known: Callable[[str], bool]) -> Iterator
         used = per_1000 / cost.budget_per_1000
         if level := _news(used, lambda at: f"{desk.id}-per-1000-{at:g}-{day}", known):
             title = f"{name}: requests cost {level.at:.0%} of their budget"
-            yield Notice(level.severity, title, body + level.also, level.key, about="cost")
+            yield _notice(desk, level.severity, title, body + level.also, level.key)
+
+
+def _notice(desk: Desk, severity: Severity, title: str, body: str, key: str) -> Notice:
+    return Notice(severity, title, body, key, about="cost", page=f"rollouts/{desk.id}")
 
 
 class _Level(NamedTuple):

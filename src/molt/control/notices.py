@@ -1,5 +1,7 @@
 """What a person should hear of, beside the rollback procedure's own notice."""
 
+from msgspec.structs import replace
+
 from molt.control.desk import Desk
 from molt.core.events import (
     AlarmRaised,
@@ -17,7 +19,14 @@ from molt.ports import Notice
 
 
 def notice_of(desk: Desk, event: AnyEvent) -> Notice | None:
-    """The notice that `event` is worth, if any."""
+    """The notice that `event` is worth, if any; it leads to its incident, else to the rollout."""
+    notice = _notice_of(desk, event)
+    incident = getattr(event, "incident", None)
+    page = f"incidents/{incident}" if incident else f"rollouts/{desk.id}"
+    return notice and replace(notice, page=page)
+
+
+def _notice_of(desk: Desk, event: AnyEvent) -> Notice | None:
     name = desk.id
     match event:
         case Halved():

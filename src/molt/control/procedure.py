@@ -129,6 +129,7 @@ class Procedure:
             "All traffic is on control.",
             key=incident.id,
             about=section(incident.trigger),
+            page=f"incidents/{incident.id}",
         )
         delivery = await self._notifier.notify(notice)
         return f"{'delivered' if delivery.delivered else 'UNDELIVERED'}: {delivery.detail}"

@@ -106,6 +106,18 @@ def test_an_alert_is_acknowledged_over_the_api_with_name_and_reason(server, aler
     assert httpx.post(url, json={}, headers=viewer, trust_env=False).status_code == 403
 
 
+def test_an_alert_leads_to_its_incident_or_rollout(server):
+    about = Notice("critical", "rolled back", "errors", "i1", page="incidents/r-i1")
+    server.call(server.alerts.notify(about))
+    assert "/console/incidents/r-i1\n" in server.sent[-1].body
+    with httpx.Client(base_url=server.url, headers=ADMIN, trust_env=False) as browser:
+        assert (
+            'href="/console/incidents/r-i1">The incident</a>' in browser.get("/console/alerts").text
+        )
+    server.call(server.alerts.notify(Notice("warning", "a question", "", "q")))
+    assert "/console/alerts\n" in server.sent[-1].body
+
+
 def test_what_only_informs_asks_nobody_to_be_on_it(server):
     server.call(server.alerts.notify(Notice("info", "at 5%", "all gates passed", "r")))
     assert "console/alerts" in server.sent[-1].body

@@ -101,6 +101,22 @@ def test_parquet_holds_the_same_records(server: Server, begun: Browser) -> None:
         assert db.read_parquet(str(path)).fetchall()
 
 
+def test_an_event_in_the_audit_log_says_what_it_was_about(server: Server, begun: Browser) -> None:
+    begun.send("/console/rollouts/tiny/notes", text="warmer prompts")
+    records = begun.get("/api/v1/rollouts/tiny/history").json()
+    for record in records[1:]:
+        server.record(
+            kind="event", rollout="tiny", event=record["type"], seq_in_log=record["seq"], reason=""
+        )
+    server.record(kind="heads", heads={"egress": {"seq": 17, "hash": "ab"}})
+    server.record(kind="event", rollout="gone", event="Noted", seq_in_log=3, reason="kept")
+    page = " ".join(begun.get("/console/audit").text.split())
+    assert "<strong>StepEntered</strong> canary at 10%: " in page
+    assert "<strong>Noted</strong> warmer prompts" in page
+    assert "<strong>Noted</strong> kept" in page
+    assert "last records: egress 17" in page
+
+
 def test_the_chain_is_proven_on_a_click(server: Server, begun: Browser) -> None:
     server.record(kind="request", path="/mine")
     assert "The chain holds." in begun.get("/console/audit/verify").text

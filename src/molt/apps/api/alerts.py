@@ -79,7 +79,7 @@ def links(public_url: str, key: bytes) -> Any:
     """
 
     def lines(alert: Alert) -> list[str]:
-        found = ["", f"Console: {public_url}/console/alerts"]
+        found = ["", f"Console: {public_url}/console/{alert.page or 'alerts'}"]
         if alert.about or alert.severity != "info":
             found.append(f"Runbook: {public_url}/console/runbook#{alert.about or 'alarm'}")
         if alert.severity != "info":

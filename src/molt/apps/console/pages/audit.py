@@ -16,7 +16,9 @@ from molt.adapters.audit_newest import Cursor, newest
 from molt.adapters.audit_parquet import parquet
 from molt.apps.api.audit import MEDIA, Format
 from molt.apps.api.auth import Viewer
+from molt.apps.console.facts import told_of
 from molt.apps.console.render import render
+from molt.control.controller import Controller
 from molt.core.errors import OperatorError
 
 router = APIRouter()
@@ -133,18 +135,22 @@ async def page(
         start=start,
         end=end,
         before=before,
-        rows=[_row(entry) for entry in found.entries],
+        rows=[_row(entry, request.app.state.controller) for entry in found.entries],
         older=found.older and {"before": found.older.at.isoformat(), "skip": found.older.skip},
         looked_to=found.older.at if found.older and len(found.entries) < SHOWN else None,
         query=query,
     )
 
 
-def _row(entry: audit_files.Entry) -> dict[str, Any]:
+def _row(entry: audit_files.Entry, controller: Controller) -> dict[str, Any]:
+    """A record for the page; what an event is about stands in the log of its rollout."""
     try:
-        record = msgspec.json.decode(entry.line)
+        record: dict[str, Any] = msgspec.json.decode(entry.line)
     except msgspec.DecodeError:
         record = {"kind": "unreadable", "line": entry.line.decode("utf-8", "replace")}
+    desk, number = controller.desks.get(record.get("rollout", "")), record.get("seq_in_log", 0)
+    if record.get("kind") == "event" and desk and 0 < number <= len(desk.records):
+        record["reason"] = told_of(desk.records[number - 1].event)
     return {"writer": entry.writer, **record, "at": entry.at}
 
 

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
@@ -11,6 +10,7 @@ from molt.apps.api.auth import Viewer
 from molt.apps.api.following import sse
 from molt.apps.api.hub import Message
 from molt.apps.console import live, sketches
+from molt.apps.console.facts import told_of
 from molt.apps.console.pages import analytics
 from molt.apps.console.pages.choosing import chosen, desks
 from molt.apps.console.render import fragment, render
@@ -165,25 +165,13 @@ def phases(state: dict[str, Any]) -> list[dict[str, Any]]:
 
 def recent(desk: Desk) -> list[dict[str, Any]]:
     """The latest facts, newest first, each with one line of detail."""
-    rows: list[dict[str, Any]] = []
-    for record in reversed(desk.records[-RECENT:]):
-        data = msgspec.to_builtins(record.event)
-        said = data.get("reason") or data.get("note") or data.get("text") or data.get("proof") or ""
-        rows.append(
-            {
-                "seq": record.seq,
-                "at": record.event.at,
-                "type": type(record.event).__name__,
-                "by": record.event.by,
-                "detail": said or _what(data),
-            }
-        )
-    return rows
-
-
-def _what(data: dict[str, Any]) -> str:
-    if rulings := data.get("rulings"):
-        open_ = [r["name"].replace("_", " ") for r in rulings if r["verdict"] != "pass"]
-        return f"open: {', '.join(open_)}" if open_ else "all conditions met"
-    shown = ("phase", "share", "step", "version", "alarm", "incident", "cause", "error")
-    return ", ".join(f"{k} {data[k]}" for k in shown if data.get(k) not in (None, ""))
+    return [
+        {
+            "seq": record.seq,
+            "at": record.event.at,
+            "type": type(record.event).__name__,
+            "by": record.event.by,
+            "detail": told_of(record.event),
+        }
+        for record in reversed(desk.records[-RECENT:])
+    ]
