@@ -80,6 +80,10 @@ def test_the_short_alias_of_shadow_mode_is_understood() -> None:
             "flags.env:1:1: MOLTBOT_GEST_ENABLED: unknown agent 'gest'; did you mean "
             "'MOLTBOT_GUEST_ENABLED'?",
         ),
+        (
+            "MOLTBOT_FOO=1",
+            "flags.env:1:1: MOLTBOT_FOO: unknown flag; expected one of MOLTBOT_ENABLED, ",
+        ),
         ("moltbot_enabled=true", "flags.env:1:1: moltbot_enabled: unknown flag; did you mean"),
         ("MOLTBOT_TRAFFIC_PERCENT=101", "flags.env:1:25: MOLTBOT_TRAFFIC_PERCENT: '101' is wrong"),
         ("MOLTBOT_TRAFFIC_PERCENT=5%", "expected a number from 0 to 100 with at most 2 decimals"),

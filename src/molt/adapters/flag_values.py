@@ -100,7 +100,9 @@ def _agent_of(key: str, agents: Agents) -> str:
 
 def _hint(key: str, agents: Agents) -> str:
     flags = [*_FLAGS, *(agent_key(agent) for agent in agents or USUAL_AGENTS)]
-    return did_you_mean(key.upper(), flags)
+    word = key.upper().removeprefix(PREFIX)  # what all have in common says nothing
+    near = get_close_matches(word, [flag.removeprefix(PREFIX) for flag in flags], n=1, cutoff=0.6)
+    return did_you_mean(PREFIX + near[0], flags) if near else f"expected one of {', '.join(flags)}"
 
 
 def _truth(value: str) -> bool:

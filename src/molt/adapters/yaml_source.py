@@ -55,6 +55,9 @@ class Document:
                 self._values[path[:depth]] = self._keys[path[:depth]] = origin
             target = inner
         target[path[-1]] = value
+        for places in (self._values, self._keys):
+            for replaced in [place for place in places if place[: len(path)] == path]:
+                del places[replaced]
         self._values[path] = self._keys[path] = origin
 
     def validate(self, model: type[M]) -> M:

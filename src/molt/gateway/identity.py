@@ -197,19 +197,27 @@ class Identity:
             if is_body:
                 finders.append(_body([self._fields.getter(rule[5:]) for rule in group]))
             else:
-                finders += [self._finder(rule, field) for rule in group]
+                finders += [_finder(rule, field) for rule in group]
         return tuple(finders)
 
-    def _finder(self, rule: str, field: str) -> Find:
-        kind, _, text = rule.partition(":")
-        make = _FINDERS.get(kind)
-        if make is None or not text:
-            raise OperatorError(
-                f"identity.{field}: cannot understand the rule {rule!r}; expected header:NAME, "
-                "cookie:NAME, query:NAME, path:TEMPLATE, path:REGEX, body:FIELD or const:VALUE"
-                + (", or session" if field == "subject" else "")
-            )
-        return make(text)
+
+def check_rule(rule: str) -> None:
+    """Raises `OperatorError` for a rule that cannot be understood."""
+    if not _is_body(rule):
+        _finder(rule, "")
+
+
+def _finder(rule: str, field: str) -> Find:
+    kind, _, text = rule.partition(":")
+    make = _FINDERS.get(kind)
+    if make is None or not text:
+        where = f"identity.{field}: " if field else ""
+        raise OperatorError(
+            f"{where}cannot understand the rule {rule!r}; expected header:NAME, "
+            "cookie:NAME, query:NAME, path:TEMPLATE, path:REGEX, body:FIELD or const:VALUE"
+            + (", or session" if field in ("", "subject") else "")
+        )
+    return make(text)
 
 
 def _is_body(rule: str) -> bool:

@@ -184,9 +184,9 @@ def resume(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Let the climb go on, with a fresh hold.
+    """Let the climb go on, with a fresh hold and a reason.
 
-    After a rollback a phase and a reason are needed: nothing restarts by itself.
+    After a rollback the phase is needed, too: nothing restarts by itself.
     """
     body = {"phase": phase, "reason": reason, "expected_version": expected_version}
     _command("resume", (url, token), rollout, body, as_json)

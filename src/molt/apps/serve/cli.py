@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,6 +44,7 @@ def serve(
     path = config or _here()
     settings = load_settings(path, os.environ)
     configure_logs(settings.log_level)
+    warn_of_plan(path, settings)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(path, settings, as_json, until_stdin_ends))
 
@@ -50,6 +52,17 @@ def serve(
 def _here() -> Path | None:
     path = Path("molt.yaml")
     return path if path.exists() else None
+
+
+def warn_of_plan(path: Path | None, settings: Any) -> None:
+    """Say now that `molt start` would refuse the plan. Rollouts under way do not need the file."""
+    from molt.adapters.playbooks import load_playbook
+
+    beside = (path.parent if path else Path()) / settings.playbook
+    try:
+        load_playbook(str(beside) if beside.is_file() else settings.playbook)
+    except OperatorError as error:
+        print(f"molt: `molt start` will refuse the playbook: {error}", file=sys.stderr)
 
 
 async def _serve(path: Path | None, settings: Any, as_json: bool, watched: bool) -> None:

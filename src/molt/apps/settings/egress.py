@@ -6,15 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from molt.apps.settings.section import Address, Section
+from molt.apps.settings.section import Address, Section, Url, written_as
 from molt.core.quantities import Duration
 
 
 class ModelService(Section):
     """A provider of models that agents reach through Molt."""
 
-    url: str = Field(
-        pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$",
+    url: Url = Field(
         description="The base URL as its own client would take it, such as "
         "`https://api.openai.com/v1`.",
     )
@@ -58,8 +57,7 @@ class ToolService(Section):
     kind: Literal["mcp", "http"] = Field(
         default="mcp", description="MCP over streamable HTTP, or plain HTTP with `routes`."
     )
-    url: str = Field(
-        pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$",
+    url: Url = Field(
         description="Its MCP endpoint, or what stands before the paths of its routes.",
     )
     routes: dict[str, str | ToolRoute] = Field(
@@ -84,6 +82,11 @@ class ToolService(Section):
     )
 
 
+ToolsName = Annotated[
+    str, written_as("[A-Za-z0-9_-]{1,64}", "a name of letters, digits, - and _, at most 64")
+]
+
+
 class Egress(Section):
     """The agent's way out to its models and tools; leave it out to run without."""
 
@@ -98,7 +101,7 @@ class Egress(Section):
         description="What `MOLTBOT_MAX_TOKENS_PER_REQUEST` limits: input and output of all model "
         "calls of a run, or their output alone.",
     )
-    tools: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")], ToolService] = Field(
+    tools: dict[ToolsName, ToolService] = Field(
         default={}, description="Servers of tools, by the name in `/mcp/NAME` or `/http/NAME/...`."
     )
 

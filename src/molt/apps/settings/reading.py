@@ -14,13 +14,20 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from molt.adapters import yaml_source
-from molt.adapters.problems import ConfigError, Problem
+from molt.adapters.problems import ConfigError, Problem, did_you_mean
 from molt.apps.settings.model import Settings
 
 PREFIX = "MOLT_"
 
 OUTSIDE = frozenset({"MOLT_URL", "MOLT_TOKEN", "MOLT_CONFIG", "MOLT_EGRESS_URL"})
 """Read by the command line; not settings."""
+
+NO_CONFIGURATION = Problem(
+    "",
+    "",
+    "There is no molt.yaml here. `molt init` writes one, `--config FILE` names another; the environment "
+    "alone is enough, too: MOLT_UPSTREAMS__CONTROL__URL and MOLT_UPSTREAMS__CANDIDATE__URL",
+)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -35,7 +42,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         if not name.startswith(PREFIX) or name in OUTSIDE or name.startswith("MOLT_INTERNAL_"):
             continue
         if name not in known:
-            problems.append(Problem(f"environment {name}", "", "is not a setting of Molt"))
+            hint = did_you_mean(name, known)
+            text = "is not a setting of Molt" + (f"; {hint}" if hint.startswith("did") else "")
+            problems.append(Problem(f"environment {name}", "", text))
             continue
         try:
             document.override(known[name], YAML(typ="safe").load(text), f"environment {name}")
@@ -43,6 +52,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
             problems.append(Problem(f"environment {name}", "", f"not YAML: {text!r}"))
     if problems:
         raise ConfigError(problems)
+    if path is None and "upstreams" not in document.data:
+        raise ConfigError([NO_CONFIGURATION])
     settings = document.validate(Settings)
     return _anchored(settings, path.parent if path else Path())
 

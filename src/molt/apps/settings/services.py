@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from molt.apps.settings.section import Section
+from molt.apps.settings.section import Origin, Section
+from molt.core.errors import OperatorError
 from molt.core.quantities import Duration
+from molt.gateway.identity import check_rule
 
 
 class Tls(Section):
@@ -20,8 +22,7 @@ class Tls(Section):
 class Upstream(Section):
     """A service that Molt forwards to."""
 
-    url: str = Field(
-        pattern=r"^https?://[^/?#\s]+/?$",
+    url: Origin = Field(
         description="`http://host:port` or `https://host:port`; paths are forwarded as they come.",
     )
     ca: Path | None = Field(default=None, description="Own certificate authority, PEM.")
@@ -43,20 +44,37 @@ class Upstreams(Section):
     candidate: Upstream = Field(description="The agent service.")
 
 
+def _understood(rule: str) -> str:
+    try:
+        check_rule(rule)
+    except OperatorError as error:
+        raise ValueError(str(error)) from None
+    return rule
+
+
+def _names_a_subject(rule: str) -> str:
+    return rule if rule == "session" else _understood(rule)
+
+
+Rule = Annotated[str, AfterValidator(_understood)]
+SubjectRule = Annotated[str, AfterValidator(_names_a_subject)]
+
+
 class Identity(Section):
     """Who is asking: rules are tried in order, the first that finds something counts.
 
-    A rule is `header:NAME`, `cookie:NAME`, `query:NAME`, `path:REGEX` with one group,
-    `body:FIELD.PATH` of a JSON body up to 64 KB, or `const:VALUE`.
+    A rule is `header:NAME`, `cookie:NAME`, `query:NAME`, `path:/a/{agent}` for one segment of a path,
+    `path:REGEX` with one group, `body:FIELD.PATH` of a JSON body up to 64 KB, or `const:VALUE`; for the
+    subject also `session`, the session's id.
     """
 
     profiles: tuple[Literal["agent-chat", "openai", "anthropic"], ...] = Field(
         default=("agent-chat", "openai", "anthropic"),
         description="Ready-made rules, tried after your own.",
     )
-    agent: tuple[str, ...] = ()
-    subject: tuple[str, ...] = ()
-    session: tuple[str, ...] = ()
+    agent: tuple[Rule, ...] = ()
+    subject: tuple[SubjectRule, ...] = ()
+    session: tuple[Rule, ...] = ()
 
 
 class UsageFields(Section):
