@@ -33,6 +33,31 @@ def test_a_wrong_scenario_is_refused_with_line_and_column(tmp_path: Path) -> Non
     assert "bad.yaml:3:1" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("arrivals: {requests_per_day: .inf}", "requests_per_day: inf is wrong"),
+        ("users: {correlation: 100%}", "users.correlation: "),
+        ("candidate: {latency: {median: 0s}}", "median: '0s' is wrong; expected more than 0s"),
+        ("control: {latency: {median: 3s}}", "p95: expected at least the median"),
+        ("effects: [{metric: latency, to: 20%}]", "to: latency is no rate"),
+        ("effects: [{metric: latency, size: 0x}]", "expected latencies above nothing"),
+        (
+            "effects: [{metric: staff_response, to: 20%}]",
+            "effects.0.to: staff_response is no share",
+        ),
+        ("arrivals: {trace: nowhere}", "'nowhere' is no file, and none of azure_llm_2023"),
+        ("arrivals: {trace: /}", "'/' is no file, and none of azure_llm_2023"),
+    ],
+)
+def test_a_world_that_cannot_be_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    result = CliRunner().invoke(app, ["simulate", str(path), "--jobs", "1"])
+    assert result.exit_code == 2
+    assert says in result.output
+
+
 def test_the_command_prints_counts_and_every_seed_and_more_cores_change_nothing(
     tmp_path: Path,
 ) -> None:

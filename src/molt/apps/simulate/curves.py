@@ -102,6 +102,8 @@ def data_file(name: str, data: Path) -> Path:
 def _read_trace(name: str, data: Path) -> Floats:
     """Requests per minute of a trace, from whatever columns it has."""
     path = data_file(TRACES[name], data) if name in TRACES else Path(name)
+    if not path.is_file():
+        raise OperatorError(f"arrivals.trace: {name!r} is no file, and none of {', '.join(TRACES)}")
     rows = read_rows(path)
     columns = rows[0].keys() if rows else ()
     if "total_rps" in columns:

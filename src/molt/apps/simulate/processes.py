@@ -128,7 +128,7 @@ def _primary(playbook: Playbook, moved: Mapping[str, tuple[Process, bool]]) -> P
     return None
 
 
-def _refuse_unknown(scenario: Scenario, moved: Mapping[str, object]) -> None:
+def _refuse_unknown(scenario: Scenario, moved: Mapping[str, tuple[Process, bool]]) -> None:
     known = ", ".join((*moved, *BUILT_IN))
     for name in scenario.rates:
         if name not in moved:
@@ -138,4 +138,9 @@ def _refuse_unknown(scenario: Scenario, moved: Mapping[str, object]) -> None:
             raise OperatorError(
                 f"effects.{i}.metric: {effect.metric!r} is no metric of the playbook; "
                 f"known: {known}"
+            )
+        process, _ = moved.get(effect.metric, (None, False))
+        if effect.to is not None and process is not None and process.kind != "choice":
+            raise OperatorError(
+                f"effects.{i}.to: {effect.metric} is no share of attempts; expected a relative `size`"
             )

@@ -33,9 +33,9 @@ Arms = Literal["candidate", "control", "both"]
 
 
 class Part(BaseModel):
-    """Base of everything in a scenario: immutable, and unknown keys are errors."""
+    """Base of everything in a scenario: immutable and finite, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Users(Part):
@@ -49,7 +49,9 @@ class Users(Part):
         description="How unequal they are: coefficient of variation of requests a user.",
     )
     correlation: Fraction = Field(
-        default=0.1, description="How alike the outcomes of one user are (intra-user correlation)."
+        default=0.1,
+        le=0.99,
+        description="How alike the outcomes of one user are (intra-user correlation).",
     )
     new_per_day: Fraction = Field(
         default=0.02, description="Share of users that is replaced by new ones every day."
@@ -79,6 +81,14 @@ class Latency(Part):
     recorded: Literal["llmperf_latency", "burstgpt3_first_rows"] | None = Field(
         default=None, description="The shape of recorded latencies, scaled to `median`."
     )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not timedelta(0) < self.median:
+            raise ValueError("median: expected more than 0s")
+        if self.recorded is None and self.p95 < self.median:
+            raise ValueError("p95: expected at least the median; say both")
+        return self
 
 
 class Money(Part):
@@ -142,7 +152,9 @@ class Effect(Timed):
 
     metric: str
     size: Change | None = Field(default=None, description="Relative: -10%, +20%, 5x.")
-    to: Fraction | None = Field(default=None, description="Absolute, for a rate: 20%.")
+    to: Fraction | None = Field(
+        default=None, description="Absolute, for `error_rate` or a conversion: 20%."
+    )
     tenure: Duration | None = Field(
         default=None, description="Only for users that have been in for less than this (novelty)."
     )
@@ -153,6 +165,10 @@ class Effect(Timed):
             raise ValueError("size: expected either `size` (relative) or `to` (absolute)")
         if self.tenure is not None and self.metric in BUILT_IN:
             raise ValueError("tenure: expected a metric of the plan; it is about users' outcomes")
+        if self.to is not None and self.metric in BUILT_IN and self.metric != "error_rate":
+            raise ValueError(f"to: {self.metric} is no rate; expected a relative `size`")
+        if self.metric == "latency" and self.size == 0:
+            raise ValueError("size: expected latencies above nothing, such as 0.5x or -50%")
         return self
 
 
