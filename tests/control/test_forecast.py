@@ -41,6 +41,13 @@ def test_what_is_worse_than_its_limit_is_not_on_its_way() -> None:
     assert missing(w.scene, worse) == {"progress": 0.0, "seconds": None, "units": None}
 
 
+@pytest.mark.parametrize("numbers", [{"requests": 0, "log_e_below": 0.0}, {"log_e_below": 99.0}])
+def test_no_evidence_and_enough_of_it_are_not_called_a_bad_sign(numbers: dict[str, float]) -> None:
+    """The first has seen nothing yet; the second waits for sight, not for evidence."""
+    w = world(GATES["error_rate"]).serve(HOUR, Load(40), HEALTHY)
+    assert missing(w.scene, Ruling("error_rate", "wait", "", numbers)) is None
+
+
 def test_waiting_for_time_says_how_much_of_it_is_left() -> None:
     w = world(GATES["no_rollback"])
     ruling = only(w, "hold")

@@ -22,7 +22,8 @@ LONGEST: Final = 366 * 86400.0
 def missing(scene: Scene, ruling: Ruling) -> dict[str, Any] | None:
     """`progress` (0..1), `seconds` and `units` still to come; None where none of it can be said.
 
-    `seconds` and `units` are None when the evidence does not point towards passing.
+    `seconds` and `units` are None when the evidence does not point towards passing. Where there is
+    enough, and a gate waits because it cannot be trusted now, evidence is not what is missing.
     """
     kind = ruling.name.partition(":")[0]
     gate = next((g for g in scene.step.gates if g.kind == kind), None)
@@ -32,7 +33,8 @@ def missing(scene: Scene, ruling: Ruling) -> dict[str, Any] | None:
         return _in_time(scene, *_TIMED[kind](scene, gate))
     work = _FORECASTS.get(kind)
     ratio = work(scene, gate, ruling.numbers) if work else None
-    if ratio is None:
+    enough, nothing = ratio is not None and ratio >= 1, ruling.numbers.get("requests") == 0
+    if ratio is None or enough or nothing:
         return None
     elapsed = _elapsed(scene, kind).total_seconds()
     progress = min(1.0, max(0.0, ratio))

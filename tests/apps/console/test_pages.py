@@ -48,6 +48,21 @@ def test_an_incident_shows_procedure_evidence_timeline_and_logs(begun: Browser, 
     assert begun.get(f"/console/incidents/{back}/files/..%2F..%2Fmolt.db").status_code == 404
 
 
+def test_an_incidents_timeline_begins_just_before_it_and_folds_the_day_away(
+    server: Server, begun: Browser
+) -> None:
+    for number in range(9):
+        begun.send("/console/rollouts/tiny/notes", text=f"note {number}")
+    begun.send("/console/rollouts/tiny/rollback", reason="guests complain")
+    server.rollbacks_done()
+    page = begun.get("/console/incidents/tiny-i1").text
+    folded, shown = re.findall(r"<ol class=\"plain facts\">(.*?)</ol>", page, re.DOTALL)
+    assert "note 3" in folded
+    assert "note 4" in shown
+    assert "person: guests complain" in shown
+    assert "earlier facts, from a day before on" in page
+
+
 def test_an_incident_is_noted_and_closed_with_a_cause(begun: Browser, back: str) -> None:
     begun.send(f"/console/incidents/{back}/notes", reason="looked at the model")
     assert begun.send(f"/console/incidents/{back}/close").status_code == 409

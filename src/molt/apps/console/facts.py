@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from molt.core.events import AnyEvent, StepEntered
+from molt.core.events import AnyEvent, IncidentOpened, StepEntered
 
 SAID = ("reason", "note", "text", "proof", "error", "cause")
 NAMED = ("alarm", "version", "task", "step", "difference")
@@ -17,6 +17,11 @@ def told_of(event: AnyEvent) -> str:
     said = next((data[name] for name in SAID if data.get(name)), "") or _what(data)
     if isinstance(event, StepEntered):
         about = f"{event.phase} at {event.share:g}%"
+    elif isinstance(event, IncidentOpened):
+        about = event.trigger
+        said = ", ".join(
+            [said, *(f"{name} {value}" for name, value in event.detail.items() if value)]
+        )
     else:
         about = next((data[name] for name in NAMED if isinstance(data.get(name), str)), "")
     return f"{about}: {said}" if about and said and not said.startswith(about) else said or about

@@ -72,6 +72,13 @@ def number(value: Any) -> str:
     return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def figure(value: Any) -> str:
+    """What a ruling was made from: a number, a word, or several in one line."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(figure, value))
+    return number(value) if value is None or isinstance(value, int | float) else str(value)
+
+
 def ms(value: Any) -> str:
     """Milliseconds, or seconds when they are many."""
     if value is None:
@@ -125,6 +132,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "percent": percent,
     "share": share,
     "number": number,
+    "figure": figure,
     "ms": ms,
     "money": money,
     "words": words,

@@ -3,7 +3,7 @@
 import asyncio
 import mimetypes
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import APIRouter, Form, HTTPException, Request, Response
@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from molt.apps.api.alerts import runbook_text
 from molt.apps.api.auth import Operator, Viewer
+from molt.apps.console.facts import told_of
 from molt.apps.console.pages.choosing import desks
 from molt.apps.console.pages.commands import carry_out
 from molt.apps.console.render import render
@@ -27,6 +28,9 @@ from molt.core.runbook import ACTIONS
 router = APIRouter()
 
 Text = Annotated[str, Form(max_length=4000)]
+JUST_BEFORE: Final = 5
+"""Facts before an incident that stand at the head of its timeline."""
+
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
@@ -60,6 +64,7 @@ async def incident_page(
         done_by_molt=ACTIONS.get(found.action),
         procedure=_procedure(desk, found),
         facts=_facts(desk, found),
+        earlier=_facts(desk, found, before=True),
         logs=await asyncio.to_thread(_logs, _folder(request, incident)),
         runbook=_runbook(request, desk.id, found.trigger),
     )
@@ -153,10 +158,14 @@ def _procedure(desk: Desk, incident: Incident) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _facts(desk: Desk, incident: Incident) -> list[dict[str, Any]]:
+def _facts(desk: Desk, incident: Incident, *, before: bool = False) -> list[dict[str, Any]]:
+    """What happened from just before it on; or what lies `before` that, for a day."""
+    all_ = [event for event, _ in belonging(desk.events(), incident)]
+    opened = next((i for i, event in enumerate(all_) if event.at >= incident.opened_at), len(all_))
+    first = max(0, opened - JUST_BEFORE)
     return [
-        {"at": e.at, "type": type(e).__name__, "by": e.by, "detail": detail}
-        for e, detail in belonging(desk.events(), incident)
+        {"at": e.at, "type": type(e).__name__, "by": e.by, "detail": told_of(e)}
+        for e in (all_[:first] if before else all_[first:])
     ]
 
 
