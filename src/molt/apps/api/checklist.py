@@ -111,7 +111,7 @@ async def _export(look: Look) -> str:
     if not found.get("ok", not found.get("bad")):
         raise NotHeld(f"the audit log does not verify: {found}")
     return (
-        f"{len(answer.text.splitlines())} records exported, a fresh one among them; chain verified"
+        f"records exported: {len(answer.text.splitlines())}, a fresh one among them; chain verified"
     )
 
 

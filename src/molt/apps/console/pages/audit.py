@@ -16,9 +16,9 @@ from molt.adapters.audit_newest import Cursor, newest
 from molt.adapters.audit_parquet import parquet
 from molt.apps.api.audit import MEDIA, Format
 from molt.apps.api.auth import Viewer
-from molt.apps.console.facts import told_of
 from molt.apps.console.render import render
 from molt.control.controller import Controller
+from molt.control.facts import told_of
 from molt.core.errors import OperatorError
 
 router = APIRouter()

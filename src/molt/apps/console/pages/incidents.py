@@ -13,12 +13,12 @@ from markupsafe import Markup
 
 from molt.apps.api.alerts import runbook_text
 from molt.apps.api.auth import Operator, Viewer
-from molt.apps.console.facts import told_of
 from molt.apps.console.pages.choosing import desks
 from molt.apps.console.pages.commands import carry_out
 from molt.apps.console.render import render
 from molt.control import view
 from molt.control.desk import Desk
+from molt.control.facts import told_of
 from molt.control.timeline import belonging
 from molt.core import commands
 from molt.core.events import ProcedureStepDone, ProcedureStepFailed
@@ -160,7 +160,7 @@ def _procedure(desk: Desk, incident: Incident) -> list[dict[str, Any]]:
 
 def _facts(desk: Desk, incident: Incident, *, before: bool = False) -> list[dict[str, Any]]:
     """What happened from just before it on; or what lies `before` that, for a day."""
-    all_ = [event for event, _ in belonging(desk.events(), incident)]
+    all_ = belonging(desk.events(), incident)
     opened = next((i for i, event in enumerate(all_) if event.at >= incident.opened_at), len(all_))
     first = max(0, opened - JUST_BEFORE)
     return [

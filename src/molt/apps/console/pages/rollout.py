@@ -10,13 +10,13 @@ from molt.apps.api.auth import Viewer
 from molt.apps.api.following import sse
 from molt.apps.api.hub import Message
 from molt.apps.console import live, sketches
-from molt.apps.console.facts import told_of
 from molt.apps.console.pages import analytics
 from molt.apps.console.pages.choosing import chosen, desks
 from molt.apps.console.render import fragment, render
 from molt.control import view
 from molt.control.controller import Controller
 from molt.control.desk import Desk
+from molt.control.facts import told_of
 from molt.core import tasks
 from molt.core.offers import offered
 from molt.core.rollout import ACTIVE, WATCHED

@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 
-from molt.core.events import AnyEvent, IncidentOpened, StepEntered
+from molt.core.events import AnyEvent, Halved, IncidentOpened, StepEntered
 
 SAID = ("reason", "note", "text", "proof", "error", "cause")
-NAMED = ("alarm", "version", "task", "step", "difference")
+NAMED = ("phase", "alarm", "version", "task", "step", "difference")
 SHOWN = ("phase", "share", "step", "version", "alarm", "incident", "owner", "due")
 
 
@@ -17,6 +17,8 @@ def told_of(event: AnyEvent) -> str:
     said = next((data[name] for name in SAID if data.get(name)), "") or _what(data)
     if isinstance(event, StepEntered):
         about = f"{event.phase} at {event.share:g}%"
+    elif isinstance(event, Halved):
+        about = f"to {event.share:g}%"
     elif isinstance(event, IncidentOpened):
         about = event.trigger
         said = ", ".join(
