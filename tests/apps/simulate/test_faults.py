@@ -55,6 +55,11 @@ def test_late_evidence_is_decided_on_when_it_comes() -> None:
     assert (then - first).total_seconds() >= 60
 
 
+def test_late_evidence_is_looked_at_every_minute_not_at_every_slot() -> None:
+    late = run(scenario(days=0.1, faults=[{"kind": "late", "by": "2m"}]), plan(), 2)
+    assert 100 < late.looks < 1.5 * 0.1 * 1440
+
+
 def test_a_retrying_user_fails_from_one_bucket() -> None:
     fault = {"kind": "retrying_user", "requests_per_minute": 20, "onset": "90m"}
     intervals, _ = stream(faults=[fault], days=0.1)

@@ -198,12 +198,14 @@ class Simulation:
         """The next look at the gates: by the age of what is looked at, and whenever something is
         due. It follows from the plan and the scenario, never from what was drawn."""
         now, looks = self.clock.now(), self.scenario.looks
-        longest = DISTURBED if self.channel.disturbed(now.timestamp()) else looks.longest
+        disturbed = self.channel.disturbed(now.timestamp())
+        longest = DISTURBED if disturbed else looks.longest
         step = max(self.slot, min(longest, (now - self._changed_at) * looks.growth))
         due = [now + step, *self._deadlines(now)]
         if (change := self.world.next_change(now.timestamp())) is not None:
             due.append(datetime.fromtimestamp(change, UTC))
-        if (late := self.channel.next_due()) is not None:
+        # Every look sends a batch: a look for each that is late would look at every slot in the end.
+        if not disturbed and (late := self.channel.next_due()) is not None:
             due.append(late)
         return self._aligned(min(t for t in due if t > now))
 
