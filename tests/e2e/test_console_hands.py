@@ -127,6 +127,20 @@ def test_a_rollout_is_approved_and_rolled_back_with_the_keyboard_alone(
     assert molt.events("RolledBack", rollout)[0]["reason"] == "it feels wrong"
 
 
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_audit_log_is_searched_with_the_keyboard_alone(
+    chrome: Browser, molt: Molt, size: dict[str, int]
+) -> None:
+    with signed_in(chrome, molt, "aud", "viewer", viewport=size) as aud:
+        page, keys = aud.open("audit"), aud.page.keyboard
+        tab_to(page, page.get_by_label("By", exact=True))
+        keys.type(aud.name)
+        tab_to(page, page.get_by_role("button", name="Search"), most=2)
+        keys.press("Enter")
+        page.wait_for_url(f"**by={aud.name}**")
+        expect(page.get_by_role("region", name="Records")).to_contain_text("sign in")
+
+
 # --- a plan proposed by clicking
 
 

@@ -130,6 +130,7 @@ def test_an_event_in_the_audit_log_says_what_it_was_about(server: Server, begun:
     assert "<strong>Noted</strong> warmer prompts" in page
     assert "<strong>Noted</strong> kept" in page
     assert "last records: egress 17" in page
+    assert "{&#34;egress&#34;: {&#34;seq&#34;: 17" in page  # as JSON
 
 
 def test_the_chain_is_proven_on_a_click(server: Server, begun: Browser) -> None:

@@ -1,5 +1,6 @@
 """Numbers and times as people read them; the same words in every page."""
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -79,6 +80,13 @@ def figure(value: Any) -> str:
     return number(value) if value is None or isinstance(value, int | float) else str(value)
 
 
+def raw(value: Any) -> str:
+    """A field of a record as it was written; lists of words in one line, the rest as JSON."""
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        return ", ".join(value) or NOTHING
+    return json.dumps(value) if isinstance(value, list | dict | bool) else str(value)
+
+
 def ms(value: Any) -> str:
     """Milliseconds, or seconds when they are many."""
     if value is None:
@@ -133,6 +141,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "share": share,
     "number": number,
     "figure": figure,
+    "raw": raw,
     "ms": ms,
     "money": money,
     "words": words,
