@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import signal
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -37,7 +36,6 @@ class Stage:
         self._environ = {
             k: v for k, v in os.environ.items() if not k.startswith(("MOLT", "OPENAI_"))
         }
-        self._agent: Child | None = None
         self.urls: dict[str, str] = {}
 
     async def open(self) -> None:
@@ -58,7 +56,6 @@ class Stage:
         agent = await self._bar(
             "agent-chat", *extra, environ=self._environ | {"OPENAI_BASE_URL": f"http://{egress}/v1"}
         )
-        self._agent = self._children[-1]
         self.urls = {
             "agent-model": model["url"],
             "existing-system": existing["url"],
@@ -109,12 +106,7 @@ class Stage:
         )
 
     async def break_agent(self, fault: str | None) -> None:
-        """Inject a fault into the agent; `down` kills its process without a word."""
-        if fault == "down":
-            assert self._agent is not None
-            assert self._agent.process is not None
-            self._agent.process.send_signal(signal.SIGKILL)
-            return
+        """Inject a fault into the agent."""
         async with httpx.AsyncClient() as client:
             order = {"kind": fault} | ({"seconds": 6.0} if fault == "slow" else {})
             answer = await client.post(f"{self.urls['agent-chat']}/_fault", json=order)

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,14 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from molt.apps.demo.bar import dialects, voice
 from molt.apps.demo.bar.agent_settings import AgentSettings
 from molt.apps.demo.bar.brain import Brain
+from molt.apps.demo.bar.crash import Answered, Crash
 from molt.apps.demo.bar.dialects import Answer, Ask, BadRequest
 from molt.apps.demo.bar.faults import Faults
 from molt.apps.demo.bar.run import Overloaded, Run, RunClosed, ToolsUnreachable
 from molt.apps.demo.bar.serving import Latency
 from molt.apps.demo.bar.sessions import Session, Sessions
-
-SETTLE = 0.05
-"""Seconds between the answer to the `down` order and the end of the process."""
 
 
 class AgentService:
@@ -40,6 +37,7 @@ class AgentService:
         self._live = Sessions(time.monotonic, settings.session_ttl)
         self._shadow = Sessions(time.monotonic, settings.session_ttl)
         self._faults = Faults()
+        self._crash = Crash()
         self._numbers = itertools.count(1)
         self._running = 0
 
@@ -63,11 +61,11 @@ class AgentService:
             Overloaded: _overloaded,
         }
         app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
-        return Versioned(app, self._settings.version)
+        return Answered(Versioned(app, self._settings.version), self._crash)
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        self._brain = Brain(self._settings)
+        self._brain = Brain(self._settings, self._crash.before_action)
         try:
             yield
         finally:
@@ -187,7 +185,7 @@ class AgentService:
         except (msgspec.DecodeError, ValueError) as error:
             return JSONResponse({"error": {"message": str(error)}}, status_code=400)
         if order.kind == "down":
-            asyncio.get_running_loop().call_later(SETTLE, os._exit, 70)
+            self._crash.order()
         return JSONResponse({"fault": order.kind})
 
     async def _models(self, request: Request) -> Response:

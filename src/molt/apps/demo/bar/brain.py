@@ -24,7 +24,7 @@ from molt.apps.demo.bar.dialects import Answer
 from molt.apps.demo.bar.dialogue import Call
 from molt.apps.demo.bar.run import Run
 from molt.apps.demo.bar.sessions import Session
-from molt.apps.demo.bar.tool_door import ToolDoor
+from molt.apps.demo.bar.tool_door import BeforeAction, ToolDoor
 
 LIMITS = UsageLimits(request_limit=8, tool_calls_limit=10)
 FORBIDDEN = Call(
@@ -36,8 +36,8 @@ FORBIDDEN = Call(
 class Brain:
     """Answers requests; made inside the event loop, closed with it."""
 
-    def __init__(self, settings: AgentSettings) -> None:
-        self._door = ToolDoor(settings.tools_url, settings.tools_know_shadow)
+    def __init__(self, settings: AgentSettings, before_action: BeforeAction) -> None:
+        self._door = ToolDoor(settings.tools_url, before_action, settings.tools_know_shadow)
         self._endpoint = _endpoint(settings)
         provider = OpenAIProvider(openai_client=self._endpoint)
         self._model = OpenAIChatModel(settings.model, provider=provider)

@@ -6,6 +6,7 @@ satisfies its output schema goes back; where the tools are behind Molt, Molt doe
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -29,14 +30,21 @@ REPORT_RETRY = 0.1
 """Seconds before an unreachable reporting address is tried a second and last time."""
 
 
+BeforeAction = Callable[[Run], Awaitable[None]]
+"""Awaited before a run acts for real."""
+
+
 class ToolDoor:
     """One persistent MCP session for all agents, and the rules of its use.
 
     A session that broke is replaced before the next run; the run in which it broke fails.
     """
 
-    def __init__(self, tools_url: str, tools_know_shadow: bool = False) -> None:
+    def __init__(
+        self, tools_url: str, before_action: BeforeAction, tools_know_shadow: bool = False
+    ) -> None:
         self._url = tools_url
+        self._before_action = before_action
         self._tools_know_shadow = tools_know_shadow
         self._toolset: MCPToolset[Run] | None = None
         self._of_agent: dict[str, AbstractToolset[Run]] = {}
@@ -96,6 +104,7 @@ class ToolDoor:
             done.result = self._dry_run(name, arguments)
             return done.result
         if writes and not done.dry_run:
+            await self._before_action(run)
             await self._report(run, name, arguments)
             run.acted.append(name)
         done.result = await self._execute(call, name, arguments, run)
