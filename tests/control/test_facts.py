@@ -11,6 +11,7 @@ from molt.core.events import (
     Halved,
     IncidentOpened,
     ProcedureStepDone,
+    RolloutStarted,
     Ruling,
     RulingsChanged,
     StepEntered,
@@ -29,6 +30,20 @@ OPEN = (Ruling("hold", "wait", ""), Ruling("error_rate", "pass", ""))
                 at=AT, reason="all gates passed", phase="canary", step=0, share=2.5, epoch=3
             ),
             "canary at 2.5%: all gates passed",
+        ),
+        (
+            RolloutStarted(
+                at=AT,
+                reason="no pager yet",
+                rollout="r",
+                playbook="{}",
+                playbook_hash="h",
+                salt="s",
+                statistics_salt="t",
+                agents=("guest",),
+                waived=("alerts_configured",),
+            ),
+            "waived alerts_configured: no pager yet",
         ),
         (AlarmRaised(at=AT, alarm="blind", text="no request"), "blind: no request"),
         (RulingsChanged(at=AT, rulings=OPEN), "open: hold"),

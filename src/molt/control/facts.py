@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from molt.core.events import AnyEvent, Halved, IncidentOpened, StepEntered
+from molt.core.events import AnyEvent, Halved, IncidentOpened, RolloutStarted, StepEntered
 
 SAID = ("reason", "note", "text", "proof", "error", "cause")
 NAMED = ("phase", "alarm", "version", "task", "step", "difference")
@@ -17,6 +17,8 @@ def told_of(event: AnyEvent) -> str:
     said = next((data[name] for name in SAID if data.get(name)), "") or _what(data)
     if isinstance(event, StepEntered):
         about = f"{event.phase} at {event.share:g}%"
+    elif isinstance(event, RolloutStarted) and event.waived:
+        about, said = "waived " + ", ".join(event.waived), event.reason
     elif isinstance(event, Halved):
         about = f"to {event.share:g}%"
     elif isinstance(event, IncidentOpened):

@@ -25,12 +25,7 @@ def timeline(rollout: Rollout, incident: Incident, events: Sequence[AnyEvent]) -
             "",
             "## Evidence",
             "",
-            "| number | value |",
-            "| --- | --- |",
-            *[
-                f"| {name.replace('_', ' ')} | {_cell(value)} |"
-                for name, value in incident.ruling.numbers.items()
-            ],
+            *_evidence(incident),
             "",
             "## Timeline",
             "",
@@ -40,6 +35,14 @@ def timeline(rollout: Rollout, incident: Incident, events: Sequence[AnyEvent]) -
             "",
         ]
     )
+
+
+def _evidence(incident: Incident) -> list[str]:
+    numbers = incident.ruling.numbers
+    if not numbers:
+        return ["A person decided; there are no numbers."]
+    rows = [f"| {name.replace('_', ' ')} | {_cell(value)} |" for name, value in numbers.items()]
+    return ["| number | value |", "| --- | --- |", *rows]
 
 
 def belonging(events: Sequence[AnyEvent], incident: Incident) -> list[AnyEvent]:

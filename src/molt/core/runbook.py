@@ -34,6 +34,8 @@ INSTEAD: Final = (
 )
 """What a trigger that halves does, and when: `core.decide` takes what is possible."""
 
+GO_ON: Final = "Going on is a person's decision, from a named phase: `molt resume --phase shadow --reason 'TEXT'`."
+
 KEPT: Final = (
     "`molt incident show ID` has the evidence as it was and the timeline; a rollback's preserved logs "
     "are on the incident's page in the console.",
@@ -123,10 +125,7 @@ def _lines(section: Section, action: str | None, playbook: Playbook) -> list[str
     if action == "roll_back":
         done = ", ".join(step.replace("_", " ") for step in playbook.procedure)
         steps.insert(0, f"See that the procedure is through ({done}): `molt incident show ID`.")
-        steps.append(
-            "Going on is a person's decision, from a named phase: "
-            "`molt resume --phase shadow --reason 'TEXT'`."
-        )
+        steps.append(GO_ON)
     elif action:
         after = "; after a rollback with `--phase shadow`" if action == "halve" else ""
         steps.append(
@@ -257,6 +256,7 @@ _OTHERS: Final = (
             "Ask them what they saw, and put it into the incident: `molt incident note ID 'TEXT'`.",
             "See that the procedure is through: `molt incident show ID`.",
             "Close it with its cause: `molt incident close ID --cause 'TEXT'`.",
+            GO_ON,
         ),
     ),
     Section(

@@ -82,6 +82,9 @@ def test_every_trigger_of_a_plan_has_its_section():
 
 def test_the_runbook_says_what_a_trigger_that_halves_does_where_nothing_can_be_halved():
     text = runbook(load_playbook("wf-11"))
+    assert (
+        "molt resume --phase shadow" in text.partition('<a id="person">')[2].partition("<a id=")[0]
+    )
     latency = text.partition('<a id="latency">')[2].partition("<a id=")[0]
     for said in ("**halve** (", "**pause** (it had none to halve, as in shadow): Molt has stopped"):
         assert said in latency
