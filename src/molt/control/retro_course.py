@@ -88,6 +88,8 @@ def course(desk: Desk, now: datetime) -> list[str]:
     for leg in found:
         more, pace = leg.spent - leg.step.pace, leg.step.pace
         against = "as planned" if abs(more) < pace / 10 else signed(more)
+        if more < timedelta(0) and leg.spans and leg.spans[-1][1] == now:
+            against = "not over yet"
         seen = _seen(desk, leg)
         rows.append(
             (
