@@ -8,6 +8,7 @@ from molt.control.facts import told_of
 from molt.core.events import (
     AlarmRaised,
     AnyEvent,
+    CandidateChanged,
     Halved,
     IncidentOpened,
     ProcedureStepDone,
@@ -45,6 +46,8 @@ OPEN = (Ruling("hold", "wait", ""), Ruling("error_rate", "pass", ""))
             ),
             "waived alerts_configured: no pager yet",
         ),
+        (CandidateChanged(at=AT, epoch=1, version="2.1"), "version 2.1"),
+        (CandidateChanged(at=AT, epoch=2, version="2", note="warmer"), "version 2: warmer"),
         (AlarmRaised(at=AT, alarm="blind", text="no request"), "blind: no request"),
         (RulingsChanged(at=AT, rulings=OPEN), "open: hold"),
         (RulingsChanged(at=AT, rulings=OPEN[1:]), "all conditions met"),

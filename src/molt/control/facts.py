@@ -4,11 +4,18 @@ from typing import Any
 
 import msgspec
 
-from molt.core.events import AnyEvent, Halved, IncidentOpened, RolloutStarted, StepEntered
+from molt.core.events import (
+    AnyEvent,
+    CandidateChanged,
+    Halved,
+    IncidentOpened,
+    RolloutStarted,
+    StepEntered,
+)
 
 SAID = ("reason", "note", "text", "proof", "error", "cause")
-NAMED = ("phase", "alarm", "version", "task", "step", "difference")
-SHOWN = ("phase", "share", "step", "version", "alarm", "incident", "owner", "due")
+NAMED = ("phase", "alarm", "task", "step", "difference")
+SHOWN = ("phase", "share", "step", "alarm", "incident", "owner", "due")
 
 
 def told_of(event: AnyEvent) -> str:
@@ -19,6 +26,8 @@ def told_of(event: AnyEvent) -> str:
         about = f"{event.phase} at {event.share:g}%"
     elif isinstance(event, RolloutStarted) and event.waived:
         about, said = "waived " + ", ".join(event.waived), event.reason
+    elif isinstance(event, CandidateChanged):
+        about, said = f"version {event.version}", event.note
     elif isinstance(event, Halved):
         about = f"to {event.share:g}%"
     elif isinstance(event, IncidentOpened):

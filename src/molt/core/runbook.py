@@ -217,7 +217,8 @@ def _cost(t: AnyTrigger) -> Section:
             "One user, or all? A loop of one client shows in *Monitoring* as a few runs with very many "
             "tokens.",
             "Has the model or its price changed? `molt history` has candidate versions.",
-            "Too dear to go on at this share: `molt pause`, or `molt rollback`.",
+            "Too dear at this share even so: `molt rollback --reason 'TEXT'`. An alert about the budget alone "
+            "has stopped nothing: `molt pause --reason 'TEXT'`.",
         ),
     )
 

@@ -34,6 +34,23 @@ def test_an_alert_is_listed_and_acknowledged(molt: Molt, server: Server):
     assert molt("ack").code == 2
 
 
+def test_ack_takes_what_one_is_paged_for_and_says_what_waits_besides(molt: Molt, server: Server):
+    for notice in (
+        Notice("warning", "cost asks for pause", "", "r-i1", page="incidents/r-i1"),
+        Notice("critical", "rolled back", "", "r-i2", page="incidents/r-i2"),
+        Notice("warning", "blind", "", "r-blind", page="rollouts/r"),
+    ):
+        server.call(server.alerts.notify(notice))
+    said = [molt("ack").out for _ in range(3)]
+    assert [title for out in said for title in ("rolled", "cost", "blind") if title in out] == [
+        "rolled",
+        "cost",
+        "blind",
+    ]
+    assert "open still: 2; molt alerts list --open" in said[0]
+    assert "open still" not in said[2]
+
+
 def test_news_that_only_informs_waits_for_nobody(molt: Molt, server: Server):
     server.call(server.alerts.notify(Notice("critical", "rolled back", "numbers", "i1")))
     server.call(server.alerts.notify(Notice("info", "at 5%", "all gates passed", "r")))

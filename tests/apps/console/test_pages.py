@@ -123,6 +123,7 @@ def test_an_event_in_the_audit_log_says_what_it_was_about(server: Server, begun:
         server.record(
             kind="event", rollout="tiny", event=record["type"], seq_in_log=record["seq"], reason=""
         )
+    server.record(kind="tool_call", run="r7", status=0, tools=["refund"], disposition="denied")
     server.record(kind="heads", heads={"egress": {"seq": 17, "hash": "ab"}})
     server.record(kind="event", rollout="gone", event="Noted", seq_in_log=3, reason="kept")
     page = " ".join(begun.get("/console/audit").text.split())
@@ -130,6 +131,7 @@ def test_an_event_in_the_audit_log_says_what_it_was_about(server: Server, begun:
     assert "<strong>Noted</strong> warmer prompts" in page
     assert "<strong>Noted</strong> kept" in page
     assert "last records: egress 17" in page
+    assert 'refund <span class="chip fail">denied</span>' in page
     assert "{&#34;egress&#34;: {&#34;seq&#34;: 17" in page  # as JSON
 
 

@@ -68,9 +68,14 @@ def _open(alert: dict[str, Any]) -> bool:
     return not alert["acked_by"] and alert["severity"] != "info"
 
 
+def _gravity(alert: dict[str, Any]) -> tuple[bool, bool]:
+    """What one is paged for comes first: critical ones, then incidents; of the same kind the latest."""
+    return alert["severity"] != "critical", not alert["page"].startswith("incidents/")
+
+
 def ack(
     alert: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Default: the latest that is open.")
+        str | None, typer.Argument(metavar="[ID]", help="Default: the gravest that is open.")
     ] = None,
     reason: Annotated[str, typer.Option("--reason", "-m", help="What you are doing.")] = "",
     url: Url = None,
@@ -79,17 +84,19 @@ def ack(
 ) -> None:
     """Acknowledge an alert: you are on it."""
     with connect(url, token) as api:
-        if alert is None:
-            open_ones = [a["id"] for a in api.get("/alerts") if _open(a)]
-            if not open_ones:
-                raise OperatorError("No alert is open")
-            alert = open_ones[0]
+        open_ones = [a for a in api.get("/alerts") if _open(a)]
+        if alert is None and not open_ones:
+            raise OperatorError("No alert is open")
+        alert = alert or min(open_ones, key=_gravity)["id"]
         found = api.post(at("alerts", str(alert), "ack"), {"reason": reason})
+    more = len([a for a in open_ones if a["id"] != alert])
     if as_json:
         print_json(found)
     else:
         shown = printable(found)
         typer.echo(f"{shown['id']}: {shown['acked_by']} is on it: {shown['title']}")
+        if more:
+            typer.echo(f"open still: {more}; molt alerts list --open")
 
 
 def _shipped(name: str) -> str:
