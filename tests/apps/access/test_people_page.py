@@ -21,6 +21,14 @@ def test_a_token_made_on_the_page_is_shown_once_works_and_is_revoked(
     assert browser.post(f"{PEOPLE}/tokens", form).status_code == 409
     bearer = {"authorization": f"Bearer {token}"}
     with httpx.Client(base_url=server.url, headers=bearer, trust_env=False) as system:
+        unused, used = (
+            re.search(rf'>{name}</th>.*?data-label="Last used">(.*?)</td>', page, re.DOTALL)
+            for name in ("ci", "admin")
+            for page in [browser.http.get(PEOPLE).text]
+        )
+        assert unused is not None
+        assert used is not None
+        assert (unused[1], "<time" in used[1]) == ("never", True)
         assert system.get("/api/v1/me").status_code == 403  # only for reports
         assert browser.post(f"{PEOPLE}/tokens/revoke", {"name": "ci"}).status_code == 303
         assert system.get("/api/v1/me").status_code == 401
