@@ -233,8 +233,9 @@ def _complaints(t: AnyTrigger) -> Section:
         (
             "Read them all, in the system that reports them to Molt, before anything else; are they about "
             "one thing?",
-            "Look at the same conversations in the shadow and audit pages: what did the agent say, what "
-            "did the existing system say?",
+            "Search *Audit* in the console for the user's id: which requests, which tools were called for "
+            "them. What the agent says to users is not kept; *Shadow* has what it answered before, beside "
+            "the existing system's answers.",
             "A wrong answer that could hurt somebody is a reason to roll back now, whatever the count.",
         ),
     )
@@ -285,6 +286,12 @@ _OTHERS: Final = (
             "*flags_file*: the last good flags stay in force; mend the file, it is read again at once.",
             "*agent_down*: the agent's health check does not answer; users are served by the existing "
             "system. Ask whoever runs the agent.",
+            "*store*: full, locked or read-only; make room, mend permissions. Until then nothing advances, and "
+            "a rollback is carried out unrecorded.",
+            "*Molt is down*, or *no gateway is heard*: is `molt serve` running? Its own log says why it ended. "
+            "Users go on being served, by the existing system alone once `flags_ttl` is over.",
+            "*undelivered*: `molt alerts list` and the alerts page say what the targets answered; mend "
+            "`notify` in molt.yaml. `molt ack` takes an alert off that has been read.",
             "*unlike before*: an agent did what it had never done, or in amounts it never had: a tool, a "
             "kind of argument or error, tokens, cost, latency. Look whether it should; if it did harm, "
             "roll back.",

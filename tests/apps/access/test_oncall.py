@@ -1,9 +1,11 @@
 """The checklist over real HTTP, what a start wants of it, and alerts that are acknowledged."""
 
 import re
+from importlib.resources import files
 
 import httpx
 import pytest
+from ruamel.yaml import YAML
 from tests.apps.cli.conftest import TOKENS
 
 from molt.adapters.playbooks import load_playbook, shipped_text
@@ -78,6 +80,23 @@ def test_every_trigger_of_a_plan_has_its_section():
         plan = load_playbook(name)
         assert problems(runbook(plan), plan) == []
     assert "above 5% for 5m" in runbook(load_playbook("wf-11"))
+
+
+def test_every_rule_for_prometheus_that_leads_to_the_alarms_finds_its_advice_there():
+    rules = files("molt.apps.cli").joinpath("templates", "prometheus-rules.yaml").read_text("utf-8")
+    (group,) = YAML(typ="safe").load(rules)["groups"]
+    links = {rule["alert"]: rule["annotations"]["runbook_url"] for rule in group["rules"]}
+    names = [name for name, link in links.items() if link.endswith("#alarm")]
+    advice = runbook(load_playbook("wf-11")).partition('<a id="alarm">')[2]
+    told = {
+        "MoltDown": "*Molt is down*",
+        "MoltAlarm": "*blind*",
+        "MoltNoGateway": "*no gateway is heard*",
+        "MoltStoreUnavailable": "*store*",
+        "MoltAlertUndelivered": "*undelivered*",
+    }
+    assert set(names) == set(told)
+    assert all(words in advice for words in told.values())
 
 
 def test_the_runbook_says_what_a_trigger_that_halves_does_where_nothing_can_be_halved():
