@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
-from molt.control.again import played
+import numpy as np
+
+from molt.control.again import followed
 from molt.control.analytics import HARM_TAU
+from molt.core.assignment import STATISTICS_BUCKETS
 from molt.core.comparisons import strata
 from molt.core.events import Recorded
+from molt.core.evidence import BucketSums, SumsKey
 from molt.core.rollout import WATCHED
 from molt.core.scene import Scene
 from molt.core.stats import evalue, ratio
@@ -45,18 +49,47 @@ def course(
     times: list[list[Point]] = []
     every, due = FINEST, None
     last: Scene | None = None
-    for desk, frame in played(records, frames):
-        desk.book.forget(frame.at)
+    pool = _Pool()
+    for desk, frame in followed(records, frames):
+        pool.add(frame.portion.sums)
         last = desk.scene(frame.at) if desk.rollout.phase in WATCHED else None
         if last is None or (due is not None and frame.at < due):
             continue
+        pool.pour(last)
         times.append(_now(last, agent))
         due, last = frame.at + every, None
         if len(times) > 2 * POINTS:
             times, every = times[::2], 2 * every
     if last is not None:
+        pool.pour(last)
         times.append(_now(last, agent))
     return [point for points in times for point in points]
+
+
+class _Pool:
+    """Bucket sums added up until they are looked at: adding them to the book one by one would take
+    most of the time, and metrics read nothing but them."""
+
+    def __init__(self) -> None:
+        self._sums: dict[SumsKey, dict[str, list[float]]] = {}
+
+    def add(self, sums: Iterable[BucketSums]) -> None:
+        """Add these."""
+        for one in sums:
+            columns = self._sums.setdefault(one.key, {})
+            for column, amounts in one.columns.items():
+                total = columns.get(column)
+                if total is None:
+                    total = columns[column] = [0.0] * STATISTICS_BUCKETS
+                for bucket, amount in amounts.items():
+                    total[bucket] += amount
+
+    def pour(self, scene: Scene) -> None:
+        """Give all of it to the scene's book."""
+        for key, columns in self._sums.items():
+            amounts = {name: np.array(total) for name, total in columns.items()}
+            scene.book.add_sums(BucketSums(key, cast("dict[str, Any]", amounts)))
+        self._sums.clear()
 
 
 def _now(scene: Scene, agent: str | None) -> list[Point]:

@@ -119,7 +119,7 @@ def add_counts(into: dict[K, int], other: dict[K, int]) -> None:
         into[key] = into.get(key, 0) + count
 
 
-class SumsKey(msgspec.Struct, frozen=True, order=True):
+class SumsKey(msgspec.Struct, frozen=True, order=True, gc=False):
     """Where bucket sums belong. `tier` is the subject's tier in the plan (see `assignment`)."""
 
     rollout: str
@@ -130,7 +130,7 @@ class SumsKey(msgspec.Struct, frozen=True, order=True):
     mode: Mode
 
 
-class BucketSums(msgspec.Struct):
+class BucketSums(msgspec.Struct, gc=False):
     """Per column, statistics bucket -> sum. Requests without a subject are not in here."""
 
     key: SumsKey

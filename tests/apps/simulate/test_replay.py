@@ -15,8 +15,11 @@ from molt.adapters.sql.store import SqlStore
 from molt.apps.cli.app import app
 from molt.apps.simulate.course import Course
 from molt.apps.simulate.run import ROLLOUT, run
+from molt.control.again import played as told
 from molt.control.again import replay, what_if
 from molt.control.course import POINTS, course
+from molt.core.comparisons import strata
+from molt.core.stats import ratio
 
 STORIES: dict[str, dict[str, Any]] = {
     "healthy": {},
@@ -93,3 +96,19 @@ def test_the_metrics_are_told_over_time_and_their_intervals_close_in(tmp_path: P
     assert finite[-1].high - finite[-1].low < finite[0].high - finite[0].low
     assert finite[-1].low < 0 < finite[-1].high
     assert course(played_course.records, journal.frames(ROLLOUT), agent="nobody") == []
+
+
+def test_the_metrics_are_those_of_the_evidence_taken_in_look_by_look(tmp_path: Path) -> None:
+    played_course, journal = played(tmp_path, "harm")
+    points = {(p.at, p.metric): p for p in course(played_course.records, journal.frames(ROLLOUT))}
+    compared = 0
+    for desk, frame in told(played_course.records, journal.frames(ROLLOUT)):
+        for name, metric in desk.playbook.metrics.items():
+            if (point := points.get((frame.at, name))) is None:
+                continue
+            d = ratio.difference(strata(desk.scene(frame.at), metric), binary=metric.binary)
+            assert d is not None
+            assert point.difference == pytest.approx(d.estimate, rel=1e-9, abs=1e-12)
+            assert point.candidate_n == d.candidate_n
+            compared += 1
+    assert compared >= len(points) > 20
