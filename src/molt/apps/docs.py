@@ -260,9 +260,9 @@ def api_page() -> str:
         "# HTTP API",
         "",
         "The control API listens at `api` (default `127.0.0.1:8081`). `/docs` shows it with forms, "
-        "`/openapi.json` is its OpenAPI document. Calls need `Authorization: Bearer TOKEN`; roles "
-        "are viewer, operator, approver, admin. Errors are JSON with `detail`: 401 no or bad "
-        "token, 403 the role is too low, 404 no such rollout, incident, alert, pair or name, 409 refused "
+        "`/openapi.json` is its OpenAPI document. Calls need `Authorization: Bearer TOKEN`, "
+        "except health, metrics and an agent's own report, which takes its run's token; roles are "
+        "viewer, operator, approver, admin. Errors are JSON with `detail`: 401 no or bad token, 403 the role is too low, 404 no such rollout, incident, alert, pair or name, 409 refused "
         "or changed meanwhile, 422 bad input, 503 the store is away.",
         "",
         "| call | what |",

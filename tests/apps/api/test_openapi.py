@@ -109,3 +109,21 @@ def test_a_body_that_names_an_unknown_rollout_is_a_bad_body(server: Server):
     answer = requests.post(url, json=body, headers=HEADERS, timeout=20)
     assert answer.status_code == 422
     assert "No rollout 'nowhere'" in answer.text
+
+
+def test_the_document_says_which_calls_take_a_token_and_they_do(server: Server):
+    """Without that, `/docs` has no place to enter one, and no form of it can be used."""
+    document = requests.get(f"{server.url}/openapi.json", timeout=20).json()
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["token"]["scheme"] == "bearer"
+    open_to_all = set()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if not operation["security"]:
+                open_to_all.add(path)
+                continue
+            url = server.url + path.replace("{", "").replace("}", "")
+            refused = {401} if operation["security"] == [{"token": []}] else {401, 422}
+            assert requests.request(method, url, timeout=20).status_code in refused, path
+    assert open_to_all == {"/metrics", "/api/v1/health"}
+    assert document["paths"]["/api/v1/runs/calls"]["post"]["security"] == [{"run": []}]

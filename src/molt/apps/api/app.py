@@ -78,6 +78,10 @@ NAMED: Final = ("rollout", "incident", "pair", "alert", "name")
 """Parts of addresses that must name something that is there."""
 
 
+TAKES: Final = {"/api/v1/runs/calls": "run", "/api/v1/health": "", "/metrics": ""}
+"""Calls that take no API token: that of a run, or none."""
+
+
 def create_app(parts: Parts) -> FastAPI:
     """The application; every part is reachable as `app.state.<name>`."""
     app = _application()
@@ -93,8 +97,24 @@ def openapi_document() -> dict[str, Any]:
     return _application().openapi()
 
 
+class _Documented(FastAPI):
+    """Its OpenAPI document says which call takes which token: what `/docs` needs to offer one."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer", "description": "From `molt token add`."},
+            "run": {"type": "apiKey", "in": "header", "name": "x-molt-run"},
+        }
+        for path, methods in document["paths"].items():
+            scheme = TAKES.get(path, "token")
+            for operation in methods.values():
+                operation["security"] = [{scheme: []}] if scheme else []
+        return document
+
+
 def _application() -> FastAPI:
-    app = FastAPI(
+    app = _Documented(
         title="Molt control API",
         version=__version__,
         description="State, commands, evidence and the audit log of rollouts. "
