@@ -73,7 +73,7 @@ def test_an_unknown_key_with_no_likeness_lists_what_is_known() -> None:
 
 def test_a_missing_key_is_reported_where_it_should_stand() -> None:
     assert complaint("tls: true\nlisten:\n  host: h\n") == (
-        "molt.yaml:2:1: listen.port: is missing; expected a value"
+        "molt.yaml:2:1: listen.port: is missing; expected a whole number"
     )
 
 
@@ -189,6 +189,22 @@ def test_an_unknown_key_under_an_alias_is_compared_with_the_keys_there() -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("playbook", "expected"),
+    [
+        ("name: mini", "molt: is missing; expected 1"),
+        (
+            "molt: 1\nphases: [{}]",
+            "phases.0.name: is missing; expected 'shadow' or 'canary' or 'progr",
+        ),
+        ("molt: 1\nname: mini", "phases: is missing; expected a list"),
+        ("molt: 1", "name: is missing; expected text"),
+    ],
+)
+def test_what_is_missing_comes_with_what_to_write(playbook: str, expected: str) -> None:
+    assert expected in complaint(playbook, Playbook)
+
+
 def test_a_missing_key_of_a_gate_does_not_show_pydantics_inner_names() -> None:
     said = playbook_complaint("quantile: 95%, below: 2s", "quantile: 95%")
     line = (
@@ -197,7 +213,8 @@ def test_a_missing_key_of_a_gate_does_not_show_pydantics_inner_names() -> None:
         .index("          - {kind: latency, quantile: 95%, below: 2s}")
     )
     assert said == (
-        f"molt.yaml:{line + 1}:13: phases.0.steps.0.gates.1.below: is missing; expected a value"
+        f"molt.yaml:{line + 1}:13: phases.0.steps.0.gates.1.below: is missing; "
+        "expected a duration such as 30s, 5m, 48h or 7d"
     )
 
 

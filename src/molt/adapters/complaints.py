@@ -2,6 +2,8 @@
 
 import types
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Protocol, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -36,6 +38,18 @@ _PLAIN: Final = {
     "time_delta_parsing": "a duration such as 30s, 5m, 48h or 7d",
 }
 
+_KINDS: Final[dict[Any, str]] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    timedelta: _PLAIN["time_delta_type"],
+    dict: "`key: value` lines",
+    list: "a list",
+    tuple: "a list",
+    Path: "a path",
+}
+
 
 def without_consequences(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     """The complaints that are causes: a list is not too short because an item of it is wrong."""
@@ -57,8 +71,10 @@ def describe(
     """One complaint with its place, its path as people write it, what was wrong and expected."""
     path, last = _resolve(details["loc"], data)
     if details["type"] == "missing":
-        shown = (*path, str(last))
-        return Problem(locate(path, key=bool(path)), _dotted(shown), "is missing; expected a value")
+        shown, wanted = (*path, str(last)), _wanted(model, details["loc"])
+        return Problem(
+            locate(path, key=bool(path)), _dotted(shown), f"is missing; expected {wanted}"
+        )
     if details["type"] == "extra_forbidden":
         known = _known_keys(model, details["loc"][:-1])
         word = str(path[-1])
@@ -160,15 +176,35 @@ def _resolve(loc: Sequence[str | int], data: object) -> tuple[PathKey, str | int
     return tuple(path), loc[-1] if loc else ""
 
 
+def _wanted(model: type[BaseModel], loc: Sequence[str | int]) -> str:
+    """What belongs at `loc`, where nothing stands."""
+    kinds = [m for kind in _kinds(model, loc[:-1]) for m in _members(kind)]
+    inner = [m for kind in kinds for one in _inside(kind, loc[-1]) for m in _members(one)]
+    words = [_word(kind) for kind in inner if kind is not type(None)]
+    return " or ".join(dict.fromkeys(words)) or "a value"
+
+
+def _word(kind: Any) -> str:
+    origin = get_origin(kind) or kind
+    if origin is Literal:
+        return " or ".join(repr(value) for value in get_args(kind))
+    return "`key: value` lines" if _is_model(kind) else _KINDS.get(origin, "a value")
+
+
 def _known_keys(model: type[BaseModel], loc: Iterable[str | int]) -> set[str]:
     """The keys that a mapping at `loc` may have."""
+    models = [m for kind in _kinds(model, loc) for m in _members(kind) if _is_model(m)]
+    return {field.alias or name for m in models for name, field in m.model_fields.items()}
+
+
+def _kinds(model: type[BaseModel], loc: Iterable[str | int]) -> list[Any]:
+    """The types that what stands at `loc` may have."""
     here: list[Any] = [model]
     for part in loc:
         here = [member for kind in here for member in _members(kind)]
         inner = [field for kind in here for field in _inside(kind, part)]
         here = inner or [kind for kind in here if _has_tag(kind, part)] or here
-    models = [m for kind in here for m in _members(kind) if _is_model(m)]
-    return {field.alias or name for m in models for name, field in m.model_fields.items()}
+    return here
 
 
 def _members(kind: Any) -> list[Any]:

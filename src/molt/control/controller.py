@@ -194,7 +194,7 @@ class Controller:
     ) -> Rollout:
         """Start a rollout of `playbook` in its first step. Raises `Refused`."""
         async with self._lock:
-            self._refuse_overlap(playbook, rollout_id)
+            self.refuse_overlap(playbook, rollout_id)
             now = self.clock.now()
             started = RolloutStarted(
                 at=now,
@@ -221,7 +221,8 @@ class Controller:
             await self.writer.begun(desk, records)
             return desk.rollout
 
-    def _refuse_overlap(self, playbook: Playbook, rollout_id: str) -> None:
+    def refuse_overlap(self, playbook: Playbook, rollout_id: str) -> None:
+        """Raises `Refused` when a rollout of this id, or of one of the plan's agents, is there."""
         if rollout_id in self.desks:
             raise Refused(f"There is a rollout {rollout_id} already; choose another --id")
         for desk in self.desks.values():

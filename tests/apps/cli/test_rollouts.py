@@ -100,6 +100,10 @@ class TestStart:
         assert ran.code == 1
         assert "covers guest already" in ran.err
 
+    def test_nobody_mends_a_checklist_for_what_would_be_refused_anyway(self, started: Molt):
+        ran = started("start", "wf-11")
+        assert (ran.code, "covers guest already" in ran.err) == (1, True)
+
     def test_needs_a_reason_to_waive_a_checklist_item(self, molt: Molt):
         assert molt("start", "--waive", "all").code == 2
         one = molt("start", "--waive", "audit_export", "-m", "no dashboard yet")

@@ -81,8 +81,9 @@ async def start(body: Start, request: Request, caller: Operator) -> State:
         raise OperatorError("Waiving a checklist item needs a reason")
     playbook = checklist.with_own_money(checklist.plan_of(body), request.app.state)
     waived = playbook.checklist if body.waive == ("all",) else body.waive
-    await checklist.refuse_unchecked(request.app.state, playbook, waived)
     rollout = body.rollout or playbook.name
+    controller_of(request).refuse_overlap(playbook, rollout)  # no checklist would help with that
+    await checklist.refuse_unchecked(request.app.state, playbook, waived)
     prediction = None if body.prediction is None else predictions.of(body.prediction)
     if prediction is not None:
         predictions.refuse_other_plan(prediction, playbook)
