@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from molt.core.book import LOOK_BACK, Book
-from molt.core.evidence import BucketSums, Outcome, Seen, Slot, SlotKey, SumsKey, Tally
+from molt.core.evidence import BucketSums, Outcome, Seen, Slot, SlotKey, Spent, SumsKey, Tally
 
 from .world import HOUR, MINUTE, T0
 
@@ -89,7 +89,7 @@ def test_counts_are_kept_per_epoch_arm_and_mode():
     book.add_slot(slot(requests=10, errors=Tally(1), priced=9, cost=0.5, violations=2))
     book.add_slot(slot(10, requests=5, epoch=2))
     book.add_slot(slot(10, requests=7, arm="control"))
-    assert book.counts([1], "candidate", "live") == (10, 1, 9, 0.5, 2)
+    assert book.counts([1], "candidate", "live") == (10, 1, Spent(0.5, 9, 0.0, 10), 2)
     assert book.counts([1, 2], "candidate", "live").requests == 15
     assert book.counts([1, 2, 3], "control", "live").requests == 7
     assert book.counts([1], "candidate", "shadow").requests == 0
@@ -231,8 +231,8 @@ def test_a_book_without_some_slots_counts_as_if_they_had_never_come(rng: random.
     left = whole.without(late)
     for epoch, arm, mode in places:
         found, wanted = (b.counts([epoch], arm, mode) for b in (left, half))
-        assert found._replace(cost=0) == wanted._replace(cost=0)
-        assert found.cost == pytest.approx(wanted.cost)
+        assert found._replace(spent=None) == wanted._replace(spent=None)
+        assert found.spent == pytest.approx(wanted.spent)
         assert left.unavailable([epoch], arm) == half.unavailable([epoch], arm)
     assert before == [whole.counts([epoch], arm, mode) for epoch, arm, mode in places]
 

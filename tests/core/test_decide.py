@@ -128,6 +128,16 @@ def test_the_projected_cost_is_measured_in_shadow_when_the_plan_has_none():
     assert w.rollout.projected_cost == pytest.approx(0.004, rel=0.1)
 
 
+def test_the_projected_cost_is_what_the_egress_counted_where_answers_tell_less():
+    free = LADDER.model_copy(update={"cost": wf11().cost})
+    w = served(world("shadow", playbook=free), HOUR, cost=0.0)
+    n = w.book.spent_since(w.now - HOUR).requests
+    w.note(metered=0.004 * n)
+    w.decide()
+    assert w.rollout.phase is Phase.CANARY
+    assert w.rollout.projected_cost == pytest.approx(0.004)
+
+
 def test_too_few_priced_requests_project_nothing():
     free = LADDER.model_copy(update={"cost": wf11().cost})
     w = world("shadow", playbook=free).serve(HOUR, Load(10), HEALTHY)

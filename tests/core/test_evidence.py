@@ -4,10 +4,21 @@ from copy import deepcopy
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from molt.core.evidence import BucketSums, Slot, SlotKey, SumsKey, Tally, add_counts, over, value
+from molt.core.evidence import (
+    BucketSums,
+    Slot,
+    SlotKey,
+    Spent,
+    SumsKey,
+    Tally,
+    add_counts,
+    over,
+    value,
+)
 
 KEY = SlotKey(rollout="r", epoch=1, agent="guest", arm="candidate", mode="live", start=0)
 
@@ -32,6 +43,7 @@ slots = st.builds(
     tokens_out=counts,
     cost=counts.map(float),
     priced=counts,
+    metered=counts.map(float),
     tool_calls=counts,
     violations=counts,
     latency=st.dictionaries(st.integers(-5, 5), counts),
@@ -116,3 +128,26 @@ def test_bucket_sums_gather_per_column_and_bucket():
 def test_columns_are_named_by_their_cut_and_kind():
     assert (over(5000.0), over(812.5)) == ("over:5000", "over:812.5")
     assert value("staff_response") == "staff_response.value"
+
+
+money = st.floats(0, 1e6)
+
+
+@given(st.builds(Spent, cost=money, priced=counts, metered=money, requests=counts))
+def test_the_higher_of_two_readings_of_money_counts(spent: Spent):
+    assert spent.total >= max(spent.cost, spent.metered)
+    if spent.each is None:
+        assert not spent.priced
+        assert spent.known_of == 0
+        return
+    assert spent.each >= (spent.told or 0.0)
+    assert spent.each * spent.known_of in (
+        pytest.approx(spent.cost),
+        pytest.approx(spent.metered),
+    )
+
+
+@given(money, st.integers(1, 50), st.integers(1, 50))
+def test_without_an_egress_money_is_what_answers_tell(cost: float, priced: int, more: int):
+    spent = Spent(cost, priced, requests=priced + more)
+    assert (spent.each, spent.known_of, spent.total) == (cost / priced, priced, cost)

@@ -219,6 +219,30 @@ def test_cost_is_within_budget_when_its_upper_end_is(cost: float, verdict: str, 
     assert ruling.numbers["low"] < 1000 * cost < ruling.numbers["high"]
 
 
+@pytest.mark.parametrize(("counted", "verdict"), [(0.5, "pass"), (2.0, "pass"), (8.0, "fail")])
+def test_an_agent_that_tells_a_part_of_its_usage_is_judged_by_what_the_egress_counted(
+    counted: float, verdict: str
+):
+    w = world(GATES["cost_within_budget"], cost={"budget_per_1000": 5.0})
+    w.serve(3 * HOUR, Load(300, cost=0.002), HEALTHY)
+    alone = only(w, "cost_within_budget").numbers
+    spent = w.book.counts([w.rollout.epoch], "candidate", "live").spent
+    w.note(metered=counted * spent.cost)
+    ruling = only(w, "cost_within_budget")
+    assert ruling.verdict == verdict
+    assert ruling.numbers["per_1000"] == pytest.approx(max(counted, 1.0) * alone["per_1000"])
+    width = alone["high"] / alone["low"]
+    assert ruling.numbers["high"] / ruling.numbers["low"] == pytest.approx(width)
+
+
+def test_where_answers_tell_no_usage_the_cost_gate_says_what_the_egress_counted():
+    w = world(GATES["cost_within_budget"], cost={"budget_per_1000": 5.0})
+    w.note(requests=500, metered=1.5)
+    ruling = only(w, "cost_within_budget")
+    assert ruling.verdict == "wait"
+    assert "the egress counted $1.50 for 500" in ruling.reason
+
+
 def test_the_approval_is_read_from_the_rollout():
     w = world(GATES["approval"])
     assert only(w, "approval").verdict == "wait"

@@ -235,6 +235,33 @@ def test_the_spend_cap_looks_back_one_day():
     assert rule(w, "cost").verdict != "fail"
 
 
+def test_the_spend_cap_counts_what_the_egress_saw_where_answers_tell_less():
+    w = world(playbook=PRICED).serve(HOUR, Load(60, cost=0.002))
+    w.note(metered=49.0)
+    assert rule(w, "cost").verdict == "pass"
+    w.note(metered=1.0)
+    assert "$50.00 spent in 24 h" in rule(w, "cost").reason
+
+
+def test_the_same_money_told_twice_counts_once():
+    w = world(playbook=PRICED).serve(10 * MINUTE, Load(600, cost=0.3))
+    told = w.book.spent_since(w.now - HOUR).cost
+    w.note(metered=told)
+    assert told < 50.0 < 2 * told
+    assert "cap" not in rule(w, "cost").reason
+
+
+@pytest.mark.parametrize("told", [0.0, 0.0002])
+def test_cost_is_held_against_the_projection_whatever_the_agent_tells(told: float):
+    w = world(playbook=PRICED).serve(HOUR, Load(600, cost=told))
+    projected = 0.002 * w.book.spent_since(w.now - HOUR).requests
+    w.note(metered=2.9 * projected)
+    assert rule(w, "cost").verdict != "fail"
+    w.note(metered=0.2 * projected)
+    assert "3.10x projected" in rule(w, "cost").reason
+    assert rule(w, "cost").verdict == "fail"
+
+
 # --- complaints
 
 

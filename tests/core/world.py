@@ -6,7 +6,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import msgspec
 import numpy as np
 from ruamel.yaml import YAML
 
@@ -148,9 +147,13 @@ class World:
 
     def violate(self) -> None:
         """One forbidden tool call."""
-        key = SlotKey("r1", self.rollout.epoch, "guest", CANDIDATE, self.scene.mode, 0)
+        self.note(violations=1)
+
+    def note(self, **counts: Any) -> None:
+        """A slot of the candidate, now, with these `counts`."""
         start = int(self.now.timestamp()) // 10 * 10
-        self.book.add_slot(Slot(msgspec.structs.replace(key, start=start), violations=1))
+        key = SlotKey("r1", self.rollout.epoch, "guest", CANDIDATE, self.scene.mode, start)
+        self.book.add_slot(Slot(key, **counts))
 
     def report(self, kind: str, count: int, arm: Arm = CANDIDATE) -> None:
         """So many outcomes happened just now."""

@@ -5,6 +5,8 @@ import asyncio
 import httpx
 import pytest
 
+from molt.core.evidence import Mode
+
 from .clients import BROKEN, FORBIDDEN_ENDS, LIMIT_ENDS, REFUSED, ask
 from .conftest import World, until
 
@@ -231,6 +233,24 @@ async def test_usage_counts_when_the_client_has_gone(world: World, api: str, str
     (call,) = await world.calls()
     assert (call.tokens_in, call.tokens_out) == (5, 2)
     assert world.left(token) == 4000 - 7
+
+
+@pytest.mark.parametrize("mode", ["live", "shadow"])
+async def test_what_a_run_spent_is_told_to_control_whatever_its_agent_tells(
+    world: World, api: str, stream: bool, mode: Mode
+):
+    token = world.token(mode)
+    for _ in range(2):
+        await ask(api, world.url, token, stream=stream)
+    calls = await world.calls(2)
+
+    slots = [slot for batch in world.control.batches for slot in batch.slots]
+    spent = sum(slot.metered for slot in slots)
+    assert spent == pytest.approx(sum(call.cost or 0.0 for call in calls))
+    assert spent > 0
+    (place,) = {(k.rollout, k.epoch, k.agent, k.arm, k.mode) for k in (s.key for s in slots)}
+    assert place == ("r", 3, "guest", "candidate", mode)
+    assert not any(slot.requests or slot.priced for slot in slots)
 
 
 async def test_a_client_that_has_gone_is_not_waited_for_for_ever(

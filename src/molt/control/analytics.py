@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from molt.control.desk import Desk
-from molt.core.assignment import CANDIDATE
 from molt.core.comparisons import strata
-from molt.core.evidence import COST, PRICED, Call, Slot, SlotKey
-from molt.core.gates import MIN_PRICED
+from molt.core.evidence import Call, Slot, SlotKey
 from molt.core.rollout import Rollout
 from molt.core.scene import Scene
-from molt.core.stats import cost, evalue, latency, ratio
+from molt.core.spending import per_request
+from molt.core.stats import evalue, latency, ratio
 
 POINTS: Final = 120
 GRAINS: Final[tuple[int, ...]] = (60, 360, 1800, 7200)
@@ -130,8 +129,8 @@ def figures(slot: Slot, seconds: float) -> dict[str, Any]:
         "p99_ms": latency.quantile(slot.latency, 0.99),
         "tokens_in": slot.tokens_in,
         "tokens_out": slot.tokens_out,
-        "cost": slot.cost if slot.priced else None,
-        "cost_per_1000": 1000 * slot.cost / slot.priced if slot.priced else None,
+        "cost": None if slot.spent.each is None else slot.spent.total,
+        "cost_per_1000": slot.spent.per_1000,
         "tool_calls": slot.tool_calls,
         "tools_per_request": slot.tool_calls / n if n else None,
         "violations": slot.violations,
@@ -268,20 +267,13 @@ def cost_per_1000(scene: Scene) -> dict[str, Any] | None:
 
     None while too few requests have a known price for an interval.
     """
-    epoch, mode = scene.rollout.epoch, scene.mode
-    n = scene.book.sums(epoch, CANDIDATE, mode, [PRICED])
-    y = scene.book.sums(epoch, CANDIDATE, mode, [COST])
-    measured = ratio.mean(n, y)
-    if measured is None or measured.n < MIN_PRICED:
+    found = per_request(scene, COST_ALPHA)
+    if found is None or not math.isfinite(found.high):
         return None
-    found = cost.interval(n, y, alpha=COST_ALPHA)
-    if found is None or not all(map(math.isfinite, found)):
-        return None
-    low, high = found
     return {
-        "per_1000": 1000 * measured.estimate,
-        "low": 1000 * low,
-        "high": 1000 * high,
+        "per_1000": 1000 * found.estimate,
+        "low": 1000 * found.low,
+        "high": 1000 * found.high,
         "budget": scene.playbook.cost.budget_per_1000,
     }
 

@@ -214,8 +214,8 @@ def _figures(slot: Slot) -> Mapping[str, float]:
         found["latency"] = median
     if tokens := slot.tokens_in + slot.tokens_out:
         found["tokens"] = tokens / slot.requests
-    if slot.priced:
-        found["cost"] = slot.cost / slot.priced
+    if (each := slot.spent.each) is not None:
+        found["cost"] = each
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 from molt.control.alerts import AlertDesk
 from molt.control.desk import Desk
+from molt.core.evidence import Spent
 from molt.core.rollout import WATCHED
 from molt.ports import Notice
 
@@ -23,10 +24,9 @@ EARLIEST: Final = timedelta(hours=1)
 
 
 class Money(NamedTuple):
-    """Spent so far today (USD), and what the day will come to at this pace; None while too early."""
+    """Spent so far today, and what the day will come to at this pace (USD); None while too early."""
 
-    spent: float
-    priced: int
+    spent: Spent
     projected: float | None
 
 
@@ -45,31 +45,33 @@ def today(desk: Desk, now: datetime) -> Money:
     since = max(midnight, desk.rollout.started_at or midnight)
     passed = now - since
     projected = None
-    if passed >= EARLIEST and spent.priced >= ENOUGH:
+    if passed >= EARLIEST and spent.known_of >= ENOUGH:
         rest = midnight + timedelta(days=1) - now
-        projected = spent.cost * (1 + rest / passed)
-    return Money(spent.cost, int(spent.priced), projected)
+        projected = spent.total * (1 + rest / passed)
+    return Money(spent, projected)
 
 
 def notices(desk: Desk, now: datetime, known: Callable[[str], bool]) -> Iterator[Notice]:
     """What is to be said about money now and is not `known` by its key, which is its own for the day."""
-    name, money, cost = desk.id, today(desk, now), desk.playbook.cost
+    name, cost = desk.id, desk.playbook.cost
+    spent, projected = today(desk, now)
+    known_of = f"{spent.known_of} priced requests"
     day = f"{now:%Y-%m-%d}"
     if cap := cost.spend_cap_per_day:
-        body = f"${money.spent:.2f} of ${cap:.2f} spent today, {money.priced} priced requests"
-        if level := _news(money.spent / cap, lambda at: f"{desk.id}-spent-{at:g}-{day}", known):
+        body = f"${spent.total:.2f} of ${cap:.2f} spent today, {known_of}"
+        if level := _news(spent.total / cap, lambda at: f"{desk.id}-spent-{at:g}-{day}", known):
             title = f"{name}: {level.at:.0%} of today's budget is spent"
             yield _notice(desk, level.severity, title, body + level.also, level.key)
         overrun = f"{desk.id}-overrun-{day}"
-        if money.projected and money.projected > cap > money.spent and not known(overrun):
+        if projected and projected > cap > spent.total and not known(overrun):
             title = f"{name}: today's budget will be overrun"
-            text = f"at this pace ${money.projected:.2f} by midnight UTC; {body}"
+            text = f"at this pace ${projected:.2f} by midnight UTC; {body}"
             yield _notice(desk, "warning", title, text, overrun)
-    if cost.budget_per_1000 and money.priced >= ENOUGH:
-        per_1000 = 1000 * money.spent / money.priced
+    per_1000 = spent.per_1000
+    if cost.budget_per_1000 and per_1000 is not None and spent.known_of >= ENOUGH:
         body = (
             f"${per_1000:.3f} for 1,000 requests, budget ${cost.budget_per_1000:.3f}; today, "
-            f"{money.priced} priced requests"
+            f"{known_of}"
         )
         used = per_1000 / cost.budget_per_1000
         if level := _news(used, lambda at: f"{desk.id}-per-1000-{at:g}-{day}", known):

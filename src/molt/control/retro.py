@@ -230,14 +230,14 @@ def _costs(desk: Desk, now: datetime) -> list[str]:
 
 def _cost_row(desk: Desk, name: str, epochs: Iterable[int], mode: Mode) -> tuple[str, ...]:
     counts = desk.book.counts(epochs, CANDIDATE, mode)
-    seen = (name, f"{counts.requests:,}", f"{counts.priced:,}")
-    if not counts.priced:
+    seen = (name, f"{counts.requests:,}", f"{counts.spent.known_of:,}")
+    each = counts.spent.each
+    if each is None:
         return (*seen, "not known", "not known", "", "")
-    each = counts.cost / counts.priced
     projected, budget = desk.rollout.projected_cost, desk.playbook.cost.budget_per_1000
     return (
         *seen,
-        usd(counts.cost),
+        usd(counts.spent.total),
         usd(1000 * each),
         f"{each / projected:.2f}x" if projected else "",
         bar(1000 * each / budget) if budget else "",

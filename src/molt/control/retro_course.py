@@ -186,7 +186,7 @@ def _whole(desk: Desk, now: datetime, p: Prediction) -> list[Row]:
 
 
 def _spent(desk: Desk, mode: Mode) -> float:
-    return desk.book.counts(range(desk.rollout.epoch + 1), CANDIDATE, mode).cost
+    return desk.book.counts(range(desk.rollout.epoch + 1), CANDIDATE, mode).spent.total
 
 
 def _requests(desk: Desk, arm: Arm) -> int:

@@ -190,8 +190,8 @@ def _arm(desk: Desk, arm: Arm, mode: Mode) -> dict[str, Any]:
         "error_rate": counts.errors / counts.requests if counts.requests else None,
         "p50_ms": latency.quantile(histogram, 0.5),
         "p95_ms": latency.quantile(histogram, 0.95),
-        "cost": counts.cost if counts.priced else None,
-        "cost_per_1000": 1000 * counts.cost / counts.priced if counts.priced else None,
+        "cost": None if counts.spent.each is None else counts.spent.total,
+        "cost_per_1000": counts.spent.per_1000,
         "violations": counts.violations,
         "outcomes": outcomes(desk, arm),
     }

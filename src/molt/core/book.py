@@ -24,6 +24,7 @@ from molt.core.evidence import (
     Outcome,
     Seen,
     Slot,
+    Spent,
     Violation,
     add_counts,
 )
@@ -45,16 +46,8 @@ class Counts(NamedTuple):
 
     requests: int
     errors: int
-    priced: int
-    cost: float
+    spent: Spent
     violations: int
-
-
-class Spent(NamedTuple):
-    """USD, and how many requests it is known of."""
-
-    cost: float
-    priced: int
 
 
 class Series(NamedTuple):
@@ -68,11 +61,13 @@ class Series(NamedTuple):
 class _Totals:
     """Everything of one epoch, arm and mode, since it began."""
 
-    __slots__ = ("cost", "errors", "latency", "priced", "requests", "statuses", "violations")
+    __slots__ = (
+        "cost", "errors", "latency", "metered", "priced", "requests", "statuses", "violations",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.requests = self.errors = self.priced = self.violations = 0
-        self.cost = 0.0
+        self.cost = self.metered = 0.0
         self.statuses: dict[str, int] = {}
         self.latency: dict[int, int] = {}
 
@@ -81,6 +76,7 @@ class _Totals:
         self.errors += slot.errors.count
         self.priced += slot.priced
         self.cost += slot.cost
+        self.metered += slot.metered
         self.violations += slot.violations
         if slot.latency:
             add_counts(self.latency, slot.latency)
@@ -92,7 +88,7 @@ class _Totals:
         left, gone = _Totals(), _Totals()
         for slot in slots:
             gone.add(slot)
-        for name in ("requests", "errors", "priced", "violations", "cost"):
+        for name in ("requests", "errors", "priced", "violations", "cost", "metered"):
             setattr(left, name, getattr(self, name) - getattr(gone, name))
         left.statuses = {k: n - gone.statuses.get(k, 0) for k, n in self.statuses.items()}
         left.latency = {k: n - gone.latency.get(k, 0) for k, n in self.latency.items()}
@@ -137,8 +133,8 @@ class Book(Derived):
             track = self._tracks[key] = Track(number)
         track.add(number, slot)
         self._totals[key].add(slot)
-        if at.arm == "candidate" and (slot.cost or slot.priced):
-            self._paid.add(start // 60, slot.cost, slot.priced)
+        if at.arm == "candidate":
+            self._paid.add(start // 60, slot.spent)
         if self.newest is None or start > self.newest:
             self.newest = start
 
@@ -194,7 +190,7 @@ class Book(Derived):
     def counts(self, epochs: Iterable[int], arm: Arm, mode: Mode) -> Counts:
         """Totals over `epochs`."""
         requests = errors = priced = violations = 0
-        cost = 0.0
+        cost = metered = 0.0
         for epoch in epochs:
             found = self._totals.get((epoch, arm, mode))
             if found is not None:
@@ -202,8 +198,9 @@ class Book(Derived):
                 errors += found.errors
                 priced += found.priced
                 cost += found.cost
+                metered += found.metered
                 violations += found.violations
-        return Counts(requests, errors, priced, cost, violations)
+        return Counts(requests, errors, Spent(cost, priced, metered, requests), violations)
 
     def without(self, slots: Sequence[Slot]) -> "Book":
         """This book, its totals without those slots; all else stays as it is and is shared."""
@@ -323,7 +320,7 @@ class Book(Derived):
 
     def spent_since(self, since: datetime) -> Spent:
         """What the candidate has cost, live and in shadow, from the minute of `since` on."""
-        return Spent(*self._paid.since(max(int(since.timestamp()), self._oldest_second) // 60))
+        return self._paid.since(max(int(since.timestamp()), self._oldest_second) // 60)
 
     def outcomes_since(self, kind: str, since: datetime, arm: Arm | None = None) -> int:
         """How many outcomes of `kind` happened at `since` or later."""

@@ -235,8 +235,8 @@ def _measured_cost(scene: Scene) -> float | None:
     """The mean cost of a request in shadow, when the rollout leaves it."""
     if scene.rollout.phase is not Phase.SHADOW:
         return None
-    counts = scene.book.counts([scene.rollout.epoch], "candidate", SHADOW)
-    return counts.cost / counts.priced if counts.priced >= MIN_PRICED and counts.cost else None
+    spent = scene.book.counts([scene.rollout.epoch], "candidate", SHADOW).spent
+    return spent.each if spent.known_of >= MIN_PRICED and spent.total else None
 
 
 MIN_PRICED: Final = 30

@@ -8,7 +8,7 @@ users, and both merge across gateways in any order.
 """
 
 from datetime import datetime
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -58,6 +58,49 @@ class Tally(msgspec.Struct, gc=False):
         return Tally(self.count + other.count, bits.to_bytes(32, "little"))
 
 
+class Spent(NamedTuple):
+    """What requests cost in USD, told twice: `cost` by the usage that the answers of `priced` of
+    them tell, `metered` by the model calls that the egress counted for all `requests`.
+
+    The higher one counts: an agent may tell less than it used, or use models behind Molt's back.
+    """
+
+    cost: float = 0.0
+    priced: int = 0
+    metered: float = 0.0
+    requests: int = 0
+
+    @property
+    def total(self) -> float:
+        """At least this was spent."""
+        return max(self.cost, self.metered)
+
+    @property
+    def told(self) -> float | None:
+        """USD a request, by what answers tell; None where they do not."""
+        return self.cost / self.priced if self.priced else None
+
+    @property
+    def each(self) -> float | None:
+        """USD a request; None where it is not known."""
+        return max((rate for rate, _ in self._rates()), default=None)
+
+    @property
+    def per_1000(self) -> float | None:
+        """USD for 1,000 requests; None where it is not known."""
+        return None if self.each is None else 1000 * self.each
+
+    @property
+    def known_of(self) -> int:
+        """How many requests `each` is the mean of."""
+        return max(self._rates(), default=(0.0, 0))[1]
+
+    def _rates(self) -> list[tuple[float, int]]:
+        told = [(self.cost / self.priced, self.priced)] if self.priced else []
+        counted = self.metered and self.requests
+        return [*told, (self.metered / self.requests, self.requests)] if counted else told
+
+
 class SlotKey(msgspec.Struct, frozen=True, order=True, gc=False):
     """Where a slot belongs. `start` is unix seconds, a multiple of the slot length."""
 
@@ -75,8 +118,8 @@ class Slot(msgspec.Struct, gc=False):
     `errors` are answers with 4xx or 5xx and failures without an answer; requests refused by the
     limiter (`limited`) and those the client gave up (`aborted`) are counted apart and are not in
     `requests`. `fallbacks` were answered by control after the candidate failed. `statuses` counts
-    by class, "0" for no answer. `latency` maps log-histogram index to count. Cost is in USD;
-    `priced` counts the requests whose cost is known.
+    by class, "0" for no answer. `latency` maps log-histogram index to count. Cost is in USD,
+    as the answers of `priced` requests tell their usage; `metered` is what the egress counted.
     """
 
     key: SlotKey
@@ -92,9 +135,15 @@ class Slot(msgspec.Struct, gc=False):
     tokens_out: int = 0
     cost: float = 0.0
     priced: int = 0
+    metered: float = 0.0
     tool_calls: int = 0
     violations: int = 0
     latency: dict[int, int] = {}
+
+    @property
+    def spent(self) -> Spent:
+        """What its requests cost."""
+        return Spent(self.cost, self.priced, self.metered, self.requests)
 
     def merge(self, other: "Slot") -> None:
         """Add `other`, which must have the same key."""
@@ -109,7 +158,7 @@ class Slot(msgspec.Struct, gc=False):
 
 _ADDITIVE: Final = (
     "requests", "limited", "aborted", "fallbacks", "mirrors_dropped", "tokens_in", "tokens_out",
-    "cost", "priced", "tool_calls", "violations",
+    "cost", "priced", "metered", "tool_calls", "violations",
 )  # fmt: skip
 
 

@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from molt.core import agreement, approvals, gates_comparing
+from molt.core import agreement, approvals, gates_comparing, spending
 from molt.core.assignment import CANDIDATE
 from molt.core.events import Ruling
-from molt.core.evidence import COST, ERRORS, PRICED, REQUESTS, over
+from molt.core.evidence import ERRORS, REQUESTS, over
 from molt.core.playbook import (
     CRITICAL_ERROR,
     ApprovalGate,
@@ -32,7 +32,7 @@ from molt.core.playbook import (
 )
 from molt.core.quantities import show_duration, show_fraction, show_seconds
 from molt.core.scene import Scene
-from molt.core.stats import bernoulli, cost, ratio, srm
+from molt.core.stats import bernoulli, srm
 
 
 def rule_all(scene: Scene) -> list[Ruling]:
@@ -207,40 +207,6 @@ def _no_violation(scene: Scene, _: NoViolationGate) -> list[Ruling]:
     return [Ruling("no_violation", "pass", f"none in {counts.requests} requests", numbers)]
 
 
-def _cost(scene: Scene, gate: CostGate) -> list[Ruling]:
-    """The interval's upper end of cost per 1,000 requests is within the budget."""
-    name, budget = "cost_within_budget", scene.playbook.cost.budget_per_1000
-    if budget is None:
-        return [Ruling(name, "wait", "no budget is set: cost.budget_per_1000")]
-    epoch = scene.rollout.epoch
-    n = scene.book.sums(epoch, CANDIDATE, scene.mode, [PRICED])
-    measured = ratio.mean(n, scene.book.sums(epoch, CANDIDATE, scene.mode, [COST]))
-    if measured is None or measured.n < MIN_PRICED:
-        seen = int(n.sum())
-        return [Ruling(name, "wait", f"cost is known of {seen} requests, {MIN_PRICED} are needed")]
-    y = scene.book.sums(epoch, CANDIDATE, scene.mode, [COST])
-    low, high = cost.interval(n, y, alpha=gate.alpha) or (0.0, math.inf)
-    numbers = {
-        "per_1000": 1000 * measured.estimate,
-        "low": 1000 * low,
-        "high": 1000 * high,
-        "budget": budget,
-        "requests": int(measured.n),
-    }
-    shown = (
-        f"${numbers['per_1000']:.3f} a thousand requests, up to ${numbers['high']:.3f}, "
-        f"budget ${budget:g}"
-    )
-    if numbers["low"] > budget:
-        return [Ruling(name, "fail", f"{shown}; over budget", numbers)]
-    if numbers["high"] <= budget:
-        return [Ruling(name, "pass", shown, numbers)]
-    return [Ruling(name, "wait", f"{shown}; not proven yet", numbers)]
-
-
-MIN_PRICED: Final = 100
-
-
 def _approval(scene: Scene, _: ApprovalGate) -> list[Ruling]:
     approved = approvals.approved(scene)
     if approved is None:
@@ -258,7 +224,7 @@ _RULES: Final[dict[type[Gate], Callable[[Scene, Any], list[Ruling]]]] = {
     NoCriticalErrorGate: _no_critical_error,
     NoRollbackGate: _no_rollback,
     NoViolationGate: _no_violation,
-    CostGate: _cost,
+    CostGate: spending.rule,
     ShadowAgreementGate: agreement.rule,
     ApprovalGate: _approval,
 }

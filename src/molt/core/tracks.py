@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from molt.core.evidence import Slot, Tally
+from molt.core.evidence import Slot, Spent, Tally
 
 Ints = NDArray[np.int64]
 
@@ -105,13 +105,13 @@ class Track:
 
 
 class Ledger:
-    """What was paid, per minute: USD, and requests whose cost is known."""
+    """What was spent, per minute."""
 
     def __init__(self) -> None:
         self._first = 0
-        self._rows: NDArray[np.float64] = np.zeros((0, 2))
+        self._rows: NDArray[np.float64] = np.zeros((0, len(Spent())))
 
-    def add(self, minute: int, cost: float, priced: int) -> None:
+    def add(self, minute: int, spent: Spent) -> None:
         """Add to one minute, in any order."""
         if not len(self._rows):
             self._first = minute
@@ -120,7 +120,7 @@ class Ledger:
         if before or after:
             self._rows = np.pad(self._rows, ((before, after + (_ROOM if after else 0)), (0, 0)))
             self._first -= before
-        self._rows[minute - self._first] += (cost, priced)
+        self._rows[minute - self._first] += spent
 
     def forget(self, oldest: int) -> None:
         """Drop minutes before `oldest`, some at a time."""
@@ -129,7 +129,8 @@ class Ledger:
             self._rows = self._rows[low:].copy()
             self._first = oldest
 
-    def since(self, minute: int) -> tuple[float, int]:
-        """(USD, priced requests) from that minute on."""
-        cost, priced = self._rows[max(0, minute - self._first) :].sum(axis=0).tolist()
-        return cost, int(priced)
+    def since(self, minute: int) -> Spent:
+        """All from that minute on."""
+        rows = self._rows[max(0, minute - self._first) :]
+        cost, priced, metered, requests = rows.sum(axis=0).tolist()
+        return Spent(cost, int(priced), metered, int(requests))

@@ -160,7 +160,7 @@ def _cost(scene: Scene, t: CostTrigger) -> Ruling:
     """The hard cap; the plain reading over some hours; and engine B on the log ratio, which is sooner
     where costs are even."""
     cap = scene.playbook.cost.spend_cap_per_day
-    spent = scene.book.spent_since(scene.now - timedelta(days=1)).cost
+    spent = scene.book.spent_since(scene.now - timedelta(days=1)).total
     if cap is not None and spent >= cap:
         text = f"${spent:.2f} spent in 24 h, the cap is ${cap:.2f}"
         return Ruling("cost", "fail", text, {"spent": spent, "cap": cap})
@@ -203,12 +203,13 @@ def _overspent(scene: Scene, t: CostTrigger, projected: float) -> Ruling | None:
         since = scene.now - span
         if scene.rollout.window_since is not None:
             since = max(since, scene.rollout.window_since)
-        cost, priced = scene.book.spent_since(since)
-        if priced >= enough and cost > t.above * projected * priced:
-            ratio = cost / (projected * priced)
-            numbers = {"ratio": ratio, "requests": priced, "projected": projected, "spent": cost}
+        spent = scene.book.spent_since(since)
+        n, usd = spent.known_of, (spent.each or 0.0) * spent.known_of
+        if n >= enough and usd > t.above * projected * n:
+            ratio = usd / (projected * n)
+            numbers = {"ratio": ratio, "requests": n, "projected": projected, "spent": usd}
             text = (
-                f"${cost:.2f} spent in {show_duration(span)} on {priced} requests, {ratio:.2f}x "
+                f"${usd:.2f} spent in {show_duration(span)} on {n} requests, {ratio:.2f}x "
                 f"projected, limit {t.above:g}x"
             )
             return Ruling("cost", "fail", text, numbers | {"limit": t.above})

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 import structlog
 
-from molt.core.evidence import Call
+from molt.core.assignment import CANDIDATE
+from molt.core.evidence import LIVE, Call, Slot, SlotKey
+from molt.core.flags import RolloutFlags
 from molt.link.batches import Draft
 from molt.ports import AuditSink
 
@@ -35,10 +37,12 @@ class Journal:
         self._count += 1
         return f"{self._prefix}{self._count:08x}"
 
-    def note(self, call: Call) -> None:
-        """Keep one finished call."""
+    def note(self, call: Call, flags: RolloutFlags | None = None) -> None:
+        """Keep one finished call. What it cost counts in its rollout, whose `flags` are in force."""
         self._audit.append(_record(call))
         self._draft.add_call(call)
+        if call.cost and flags is not None:
+            self._draft.add_slot(_metered(call, call.cost, flags, self._now()))
 
     def flush(self) -> None:
         """Write the audit log."""
@@ -50,6 +54,14 @@ class Journal:
             self.failed = True
         else:
             self.failed = False
+
+
+def _metered(call: Call, usd: float, flags: RolloutFlags, now: datetime) -> Slot:
+    unit = max(1, round(flags.slot_seconds))
+    start = int(now.timestamp() // unit) * unit
+    mode = call.mode or LIVE
+    key = SlotKey(flags.rollout, flags.epoch, call.agent or "", CANDIDATE, mode, start)
+    return Slot(key, metered=usd)
 
 
 def _record(call: Call) -> dict[str, Any]:

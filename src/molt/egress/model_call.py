@@ -353,7 +353,7 @@ class ModelCall:
             cost=cost,
             model=usage.model,
         )
-        self._house.journal.note(msgspec.structs.replace(call, **self._who()))
+        self._house.journal.note(msgspec.structs.replace(call, **self._who()), self._caller.flags)
 
 
 def _begun(usage: Usage) -> Usage:

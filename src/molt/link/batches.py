@@ -75,12 +75,7 @@ class Draft:
     def add(self, evidence: Evidence) -> None:
         """Add what was folded."""
         for slot in evidence.slots:
-            if (known := self._slots.get(slot.key)) is not None:
-                known.merge(slot)
-            elif len(self._slots) < MOST_SLOTS:
-                self._slots[slot.key] = slot
-            else:
-                self.lost += slot.requests
+            self.add_slot(slot)
         for sums in evidence.sums:
             if (there := self._sums.setdefault(sums.key, sums)) is not sums:
                 _merge_sums(there, sums)
@@ -90,6 +85,15 @@ class Draft:
         self.lost += evidence.lost
         self._requests.extend(evidence.requests)
         self._offered += evidence.offered
+
+    def add_slot(self, slot: Slot) -> None:
+        """Add a slot, or a part of one."""
+        if (known := self._slots.get(slot.key)) is not None:
+            known.merge(slot)
+        elif len(self._slots) < MOST_SLOTS:
+            self._slots[slot.key] = slot
+        else:
+            self.lost += slot.requests
 
     def add_call(self, call: Call) -> None:
         """Add what a run did; when control is away too long, it is in the audit log alone."""

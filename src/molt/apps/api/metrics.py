@@ -95,7 +95,7 @@ class RolloutCollector(Collector):
                     labels = [desk.id, arm, mode]
                     requests.add_metric(labels, counts.requests)
                     errors.add_metric(labels, counts.errors)
-                    cost.add_metric(labels, counts.cost)
+                    cost.add_metric(labels, counts.spent.total)
                     violations.add_metric(labels, counts.violations)
         yield from (requests, errors, cost, violations)
 
