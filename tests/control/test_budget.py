@@ -52,6 +52,13 @@ class Till:
         await self.house.controller.ingest(self.house.batch(slots=[slot]))
         await self.look()
 
+    async def count(self, usd: float) -> None:
+        """The egress counts this much, now; then control looks."""
+        start = int(self.house.clock.now().timestamp()) // 10 * 10
+        key = SlotKey("r1", self.house.rollout.epoch, "guest", CANDIDATE, LIVE, start)
+        await self.house.controller.ingest(self.house.batch(slots=[Slot(key, metered=usd)]))
+        await self.look()
+
     async def look(self, later: timedelta = timedelta(0)) -> None:
         """Control looks at the money, after some time."""
         await self.house.clock.advance(later.total_seconds())
@@ -168,6 +175,14 @@ async def test_too_few_priced_requests_foresee_nothing(open_house: OpenHouse):
     await till.look(HOUR)
     await till.spend(20, requests=budget.ENOUGH - 1)
     assert till.said == []
+
+
+async def test_what_only_the_egress_saw_is_money_too(open_house: OpenHouse):
+    till = await opened(open_house)
+    await till.spend(10.0)
+    await till.count(85.0)
+    assert till.said == ["80% of today's budget is spent"]
+    assert "$85.00 of $100.00 spent today, 1000 priced requests" in till.last.body
 
 
 async def test_the_cost_of_a_thousand_requests_is_held_against_its_budget(open_house: OpenHouse):

@@ -21,7 +21,8 @@ class Cost(Plan):
     spend_cap_per_day: float | None = Field(
         default=None,
         gt=0,
-        description="Hard cap of what the candidate may cost in 24 h, live and in shadow.",
+        description="Hard cap of what the candidate may cost in 24 h, live and in shadow, by its answers "
+        "or by what the egress counted, whichever is more.",
     )
 
 
