@@ -68,7 +68,8 @@ def _evidence(house: House) -> list[Any]:
     book, epoch = house.desk.book, house.rollout.epoch - 1
     read: list[Any] = [dict(book.new_subjects), book.newest]
     for arm in (CANDIDATE, CONTROL):
-        read.append(book.counts([epoch], arm, LIVE)._replace(cost=0.0))
+        counts = book.counts([epoch], arm, LIVE)
+        read.append(counts._replace(spent=counts.spent._replace(cost=0.0)))
         read.append(book.latency([epoch], arm, LIVE))
         columns = ("requests", "errors", "order_completed")
         read += [book.sums(epoch, arm, LIVE, [column]).tolist() for column in columns]
