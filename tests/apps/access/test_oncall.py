@@ -213,7 +213,8 @@ def test_pages_of_on_call_show_what_there_is(server, alert, browser):
     page = browser.http.get("/console/checklist").text
     assert re.search(r"an event travelled /api/v1/stream in \d+ ms", page)
     assert browser.post(f"/console/alerts/{alert}/ack", {"reason": "mine"}).status_code == 303
-    assert "operator is on it: mine" in browser.http.get("/console/alerts").text
+    page = browser.http.get("/console/alerts").text
+    assert re.search(r"operator is on it since <time [^>]*>[^<]*</time>: mine", page)
 
 
 def test_an_alert_that_nobody_got_says_how_often_it_was_tried_until_somebody_is_on_it(
