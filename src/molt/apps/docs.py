@@ -4,6 +4,7 @@
 """
 
 import argparse
+import json
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,14 @@ def type_name(annotation: Any) -> str:
         return f"map of {type_name(args[0])} to {type_name(args[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
-    plain = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+    plain = {
+        Any: "anything",
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        Path: "path",
+    }
     return plain.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
@@ -80,7 +88,17 @@ def default_of(field: FieldInfo) -> str:
         return "see there"
     if value in (None, (), {}, ""):
         return "none"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(json.dumps(v) if '*' in str(v) else str(v) for v in value)}]`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def what_of(field: FieldInfo) -> str:
+    """What a field is for; of a section that does not say, what the section itself says."""
+    kind = field.annotation
+    if field.description or not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return field.description or ""
+    return _doc(kind).partition("\n")[0]
 
 
 def _cell(text: str) -> str:
@@ -91,7 +109,7 @@ def table(model: type[BaseModel]) -> list[str]:
     """The fields of a model as a Markdown table."""
     rows = ["| field | what | type | default |", "| --- | --- | --- | --- |"]
     for name, field in model.model_fields.items():
-        cells = (field.description or "", field_type(field), default_of(field))
+        cells = (what_of(field), field_type(field), default_of(field))
         rows.append(f"| `{field.alias or name}` | {' | '.join(map(_cell, cells))} |")
     return rows
 

@@ -13,6 +13,11 @@ class TestFlags:
         assert "10%" in ran.out
         assert "gateways: none was heard of lately" in ran.out
 
+    def test_say_so_when_no_rollout_is_in_force(self, molt: Molt):
+        ran = molt("flags")
+        assert (ran.code, "everybody gets control" in ran.out) == (0, True)
+        assert "ROLLOUT" not in ran.out
+
     def test_name_what_is_wrong_in_the_flags_file(self, started: Molt, server: Server):
         (server.folder / "flags.env").write_text("MOLTBOT_TRAFFIC_PERCENT=5\n")
         server.later(seconds=1)

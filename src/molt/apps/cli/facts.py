@@ -34,8 +34,20 @@ def flags(url: Url = None, token: Token = None, as_json: Json = False) -> None:
         typer.echo("no flags yet")
         return
     typer.echo(f"version {snapshot['version']}, made at {moment(snapshot['made_at'])} UTC")
-    columns = ("rollout", "enabled", "shadow", "share", "mirror", "agents", "disabled", "limits")
-    print_table(columns, [_rollout(r) for r in snapshot["rollouts"]])
+    if snapshot["rollouts"]:
+        columns = (
+            "rollout",
+            "enabled",
+            "shadow",
+            "share",
+            "mirror",
+            "agents",
+            "disabled",
+            "limits",
+        )
+        print_table(columns, [_rollout(r) for r in snapshot["rollouts"]])
+    else:
+        typer.echo("no rollout is in force: everybody gets control")
     bounds = {k: v for k, v in found["bounds"].items() if v not in (None, {})}
     typer.echo(f"bounds: {_pairs(bounds) or 'none'}")
     if found["flags_file_problem"]:

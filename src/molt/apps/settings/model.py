@@ -64,7 +64,9 @@ class Settings(Section):
         default=64, gt=0, description="Shadow copies at once; more are dropped and counted."
     )
     show_arm: bool = Field(default=True, description="Add `x-molt-arm` to answers.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Of what the processes say on standard error."
+    )
 
     @field_validator("data", "flags_file", mode="after")
     @classmethod

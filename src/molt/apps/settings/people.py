@@ -38,7 +38,7 @@ class Judge(Section):
         description="An OpenAI-compatible API, such as `https://api.openai.com/v1`. What it is sent "
         "is redacted like everything that is kept.",
     )
-    model: str = ""
+    model: str = Field(default="", description="Its name there.")
     key_env: str = Field(
         default="JUDGE_API_KEY", description="The environment variable that holds the key."
     )
@@ -57,10 +57,14 @@ class Judge(Section):
 class Notify(Section):
     """Where notices go: Apprise URLs by severity; a higher one goes to its own list only."""
 
-    info: tuple[str, ...] = ()
-    warning: tuple[str, ...] = ()
-    critical: tuple[str, ...] = ()
-    quiet: Quiet | None = None
+    info: tuple[str, ...] = Field(default=(), description="A new step, the end, half of a budget.")
+    warning: tuple[str, ...] = Field(
+        default=(), description="Paused, in review, waits for a person."
+    )
+    critical: tuple[str, ...] = Field(
+        default=(), description="Rolled back, halved, a budget spent."
+    )
+    quiet: Quiet | None = Field(default=None, description="When only critical ones go out.")
 
 
 class Audit(Section):
@@ -102,12 +106,14 @@ class Oidc(Section):
     issuer: str = Field(
         pattern=r"^https?://[^?#\s]+$", description="Its URL, exactly as its tokens name it."
     )
-    client_id: str
+    client_id: str = Field(description="What it calls Molt.")
     client_secret: str | None = Field(
         default=None, description="Better from `MOLT_AUTH__OIDC__CLIENT_SECRET` than in the file."
     )
     title: str = Field(default="single sign-on", description="What the button calls it.")
-    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    scopes: tuple[str, ...] = Field(
+        default=("openid", "profile", "email"), description="What it is asked to tell."
+    )
     name_claim: str = Field(
         default="email",
         description="Who somebody is, in the log; choose one that people cannot change themselves.",
@@ -135,4 +141,4 @@ class Auth(Section):
     session_idle: Duration = Field(
         default=timedelta(hours=1), description="A session that is not used ends."
     )
-    oidc: Oidc | None = None
+    oidc: Oidc | None = Field(default=None, description="Where people sign in, beside tokens.")

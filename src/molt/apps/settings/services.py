@@ -15,8 +15,8 @@ from molt.gateway.identity import check_rule
 class Tls(Section):
     """A certificate for a listener, PEM."""
 
-    certificate: Path
-    key: Path
+    certificate: Path = Field(description="With the chain behind it.")
+    key: Path = Field(description="Without a passphrase.")
 
 
 class Upstream(Section):
@@ -27,8 +27,10 @@ class Upstream(Section):
     )
     ca: Path | None = Field(default=None, description="Own certificate authority, PEM.")
     client_certificate: Path | None = Field(default=None, description="For mutual TLS, PEM.")
-    client_key: Path | None = None
-    connect_timeout: Duration = timedelta(seconds=1)
+    client_key: Path | None = Field(default=None, description="Its key, PEM.")
+    connect_timeout: Duration = Field(
+        default=timedelta(seconds=1), description="Until it takes the connection."
+    )
     answer_timeout: Duration = Field(
         default=timedelta(seconds=60), description="Until the first byte of its answer."
     )
@@ -72,9 +74,13 @@ class Identity(Section):
         default=("agent-chat", "openai", "anthropic"),
         description="Ready-made rules, tried after your own.",
     )
-    agent: tuple[Rule, ...] = ()
-    subject: tuple[SubjectRule, ...] = ()
-    session: tuple[Rule, ...] = ()
+    agent: tuple[Rule, ...] = Field(default=(), description="The agent type that is asked.")
+    subject: tuple[SubjectRule, ...] = Field(
+        default=(), description="Who is put on an arm: a user's id, else a session's."
+    )
+    session: tuple[Rule, ...] = Field(
+        default=(), description="The conversation; it stays on its arm."
+    )
 
 
 class UsageFields(Section):
@@ -109,5 +115,5 @@ class Agents(Section):
 class Price(Section):
     """USD for a million tokens."""
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, description="Tokens read.")
+    output: float = Field(ge=0, description="Tokens written.")
