@@ -1,6 +1,8 @@
 """Who goes where, and why: uniform, sticky, monotone, and never doubtful."""
 
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -13,6 +15,7 @@ from molt.core.assignment import (
     CONTROL,
     STATISTICS_BUCKETS,
     Assignment,
+    Reason,
     assign,
     bucket_of,
     explain,
@@ -219,3 +222,9 @@ def test_each_agent_is_decided_by_the_rollout_that_covers_it():
     assert explain(both, "guest", _inside(2_500)).reason == "in_share"
     assert explain(both, "admin", _inside(2_500)).reason == "out_of_share"
     assert explain(both, "stranger", "a") == Assignment(CONTROL, "no_rollout")
+
+
+def test_every_reason_is_explained_where_people_look_it_up():
+    page = Path(__file__).parents[2] / "docs" / "concepts.md"
+    text = page.read_text(encoding="utf-8")
+    assert not [reason for reason in get_args(Reason) if f"`{reason}`" not in text]

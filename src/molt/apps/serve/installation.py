@@ -11,6 +11,7 @@ from molt.apps.serve.gateway_settings import write_gateway_settings
 from molt.apps.serve.keys import load_keys
 from molt.apps.serve.supervisor import Program, Supervisor
 from molt.apps.settings import Settings
+from molt.core.errors import OperatorError
 
 
 def fixed(address: str) -> str:
@@ -22,6 +23,25 @@ def fixed(address: str) -> str:
     with socket.socket(socket.AF_INET6 if ":" in bare else socket.AF_INET) as sock:
         sock.bind((bare, 0))
         return f"{host}:{sock.getsockname()[1]}"
+
+
+def refuse_taken(address: str) -> None:
+    """Raises `OperatorError` when somebody listens there already.
+
+    Gateway workers share their port (SO_REUSEPORT): beside another Molt they would start without a
+    word, and the kernel would give each of the two a part of the users.
+    """
+    host, _, port = address.rpartition(":")
+    bare = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in bare else socket.AF_INET) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((bare, int(port)))
+        except OSError as error:
+            raise OperatorError(
+                f"Cannot listen on {address}: {error.strerror or error}. Stop what holds it, or set "
+                "another address"
+            ) from None
 
 
 def _at_fixed_addresses(settings: Settings) -> Settings:
@@ -63,6 +83,7 @@ class Installation:
 
     async def start(self) -> None:
         """Start everything. Raises `OperatorError`."""
+        refuse_taken(self.settings.listen)
         await self.supervisor.start()
 
     async def stop(self) -> None:
