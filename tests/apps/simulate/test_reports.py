@@ -79,3 +79,10 @@ def test_the_users_own_config_gives_playbook_money_and_prices(tmp_path: Path) ->
     world, said = own_world(scenario(), own._replace(playbook=projected), traffic=1, users=10)
     assert (world.cost.per_request, "as projected" in said) == (0.5, True)
     assert own_plan(None, None).playbook.name == "wf-11"
+
+
+def test_traffic_that_cannot_be_is_refused() -> None:
+    for option in (["--traffic", "inf"], ["--users", "100000000"]):
+        result = CliRunner().invoke(app, ["plan", *option])
+        assert result.exit_code == 2
+        assert f"Invalid value for '{option[0]}'" in result.output

@@ -96,3 +96,9 @@ def test_the_listener_gets_the_whole_stream() -> None:
     assert sum(int(i.span.candidate.requests.sum()) for i in intervals) > 1000
     assert intervals[0].start == course.started_at
     assert all(a.end == b.start for a, b in pairwise(intervals))
+
+
+def test_a_bar_whose_share_holds_no_user_yet_is_played_like_any_other() -> None:
+    few = scenario(users={"count": 10}, arrivals={"requests_per_day": 2000}, days=0.2)
+    for seed in range(4):
+        assert run(few, plan(), seed).verdict == "inconclusive"

@@ -29,9 +29,12 @@ def plan(
         ),
     ] = None,
     traffic: Annotated[
-        float, typer.Option(min=1, metavar="REQUESTS", help="Requests a day, of everybody.")
+        float,
+        typer.Option(min=1, max=1e9, metavar="REQUESTS", help="Requests a day, of everybody."),
     ] = 50_000,
-    users: Annotated[int, typer.Option(min=10, metavar="N", help="Users in all.")] = 50_000,
+    users: Annotated[
+        int, typer.Option(min=10, max=5_000_000, metavar="N", help="Users in all.")
+    ] = 50_000,
     config: Annotated[
         Path | None,
         typer.Option(

@@ -198,14 +198,14 @@ class World:
         slots = ArmSlots(requests, errors, placed(rng, errors, weights))
         for kind, rates in self._timed_rates(arm, times, load * part).items():
             slots.timed[kind] = rng.poisson(rates)
-        if arm == CONTROL or not part:
+        if arm == CONTROL:
             return slots
         factors = self.conditions.slowness(arm, times)
         for cut_ms in self._trigger_cuts:
             shares = self._shares_over(arm, cut_ms, factors)
             slow = slots.slow[cut_ms] = rng.binomial(requests, shares)
             slots.slow_at[cut_ms] = placed(rng, slow, weights)
-        for fault in self.conditions.faults("retrying_user"):
+        for fault in self.conditions.faults("retrying_user") if part else ():
             rate = self.timeline.active(fault, times) * seen * fault.requests_per_minute
             slots = with_user(slots, rng.poisson(rate * self.seconds / 60), int(weights.argmax()))
         return slots
