@@ -1,10 +1,11 @@
 """One address has one Molt: workers share a port among themselves, never with another installation."""
 
+import os
 import socket
 
 import pytest
 
-from molt.apps.serve.installation import refuse_taken
+from molt.apps.serve.installation import refuse_taken, take
 from molt.core.errors import OperatorError
 
 
@@ -27,3 +28,11 @@ def test_connections_that_linger_keep_no_port_taken():
             taken.close()  # this side closes first, and lingers
             client.recv(1)
     refuse_taken(f"127.0.0.1:{address[1]}")
+
+
+def test_one_data_directory_has_one_molt(tmp_path):
+    first = take(tmp_path)
+    with pytest.raises(OperatorError, match="Another `molt serve` runs on"):
+        take(tmp_path)
+    os.close(first)
+    os.close(take(tmp_path))

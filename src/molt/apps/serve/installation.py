@@ -1,5 +1,6 @@
 """One installation as processes: control, then egress and gateways that are told where it is."""
 
+import fcntl
 import os
 import socket
 from collections.abc import Mapping
@@ -44,6 +45,23 @@ def refuse_taken(address: str) -> None:
             ) from None
 
 
+def take(data: Path) -> int:
+    """Molt's data directory for this process alone, until the handle is closed or the process ends.
+
+    A second `molt serve` would overwrite what the first one's processes are started again with.
+    Raises `OperatorError`.
+    """
+    handle = os.open(data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise OperatorError(
+            f"Another `molt serve` runs on {data}. Stop it, or set another `data`"
+        ) from None
+    return handle
+
+
 def _at_fixed_addresses(settings: Settings) -> Settings:
     changes: dict[str, Any] = {"listen": fixed(settings.listen), "api": fixed(settings.api)}
     if (egress := settings.egress) is not None:
@@ -57,6 +75,7 @@ class Installation:
     def __init__(self, path: Path | None, settings: Settings, environ: Mapping[str, str]) -> None:
         self.settings = _at_fixed_addresses(settings)
         self.settings.data.mkdir(parents=True, exist_ok=True)
+        self._taken = take(self.settings.data)
         keys = load_keys(self.settings.data)
         config = ["--config", str(path)] if path else []
         control = Program("control", ["-m", "molt.apps.serve.control_process", *config])
@@ -89,6 +108,7 @@ class Installation:
     async def stop(self) -> None:
         """Stop everything, gateways first."""
         await self.supervisor.stop()
+        os.close(self._taken)
 
     def ready(self) -> dict[str, Any]:
         """Where everything is: URLs, the first token if this is the first start, process ids."""
