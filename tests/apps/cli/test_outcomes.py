@@ -38,7 +38,14 @@ class TestOutcome:
         assert "not counted" in ran.err
 
     @pytest.mark.parametrize(
-        "wrong", [("Order!", "-s", "anna"), ("order_completed",), ("x", "-s", "a", "--at", "noon")]
+        "wrong",
+        [
+            ("Order!", "-s", "anna"),
+            ("order_completed",),
+            ("x", "-s", "a", "--at", "noon"),
+            ("x", "-s", "a", "--value", "nan"),
+            ("x", "-s", "a", "--value", "1e308"),
+        ],
     )
     def test_that_cannot_be_meant_is_a_usage_error(self, started: Molt, wrong: tuple[str, ...]):
         ran = started("outcome", *wrong)

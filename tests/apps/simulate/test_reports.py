@@ -86,3 +86,12 @@ def test_traffic_that_cannot_be_is_refused() -> None:
         result = CliRunner().invoke(app, ["plan", *option])
         assert result.exit_code == 2
         assert f"Invalid value for '{option[0]}'" in result.output
+
+
+@pytest.mark.parametrize("command", [["plan", "--save"], ["simulate", "--html"]])
+def test_a_result_without_a_place_is_refused_before_the_work(
+    tmp_path: Path, command: list[str]
+) -> None:
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "nowhere" / "x"), "--jobs", "1"])
+    assert result.exit_code == 2
+    assert "there is no folder" in result.output

@@ -85,7 +85,7 @@ class OutcomeIn(Body):
     subject: str = Field(min_length=1, max_length=500)
     kind: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
     at: AwareDatetime | None = Field(None, description="When it happened; default: now.")
-    value: float | None = Field(None, allow_inf_nan=False)
+    value: float | None = Field(None, ge=-1e15, le=1e15, allow_inf_nan=False)
     agent: str | None = None
     rollout: str | None = Field(None, description="Needed when several rollouts run, or `agent`.")
 

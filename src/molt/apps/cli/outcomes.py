@@ -52,7 +52,8 @@ def outcome(
         typer.Option("--id", help="Unique id; a repeated one counts once. Default: random."),
     ] = None,
     value: Annotated[
-        float | None, typer.Option(help="Its amount, for metrics that sum values.")
+        float | None,
+        typer.Option(min=-1e15, max=1e15, help="Its amount, for metrics that sum values."),
     ] = None,
     at: Annotated[
         datetime | None,

@@ -11,6 +11,7 @@ import typer
 
 from molt.apps.cli.options import Json
 from molt.apps.cli.show import print_json, print_table
+from molt.core.errors import OperatorError
 
 if TYPE_CHECKING:
     from molt.apps.simulate.course import Course
@@ -58,6 +59,7 @@ def simulate(
     from molt.apps.simulate.shipped import load_scenario
     from molt.apps.simulate.summary import as_data
 
+    check_folder(html)
     name, world = load_scenario(scenario)
     plan = load_playbook(playbook or world.playbook)
     numbers = range(first, first + seeds)
@@ -85,6 +87,12 @@ def simulate(
         _show(name, world.title, courses)
     if interrupted:
         raise typer.Exit(1)
+
+
+def check_folder(file: Path | None) -> None:
+    """Say before the work begins that its result has no place. Raises `OperatorError`."""
+    if file is not None and not file.parent.is_dir():
+        raise OperatorError(f"{file}: there is no folder {file.parent}")
 
 
 @contextmanager

@@ -67,11 +67,12 @@ def plan(
     and once with one that loses a fifth of the orders.
     """
     from molt.apps.cli import configured
-    from molt.apps.simulate.cli import progress
+    from molt.apps.simulate.cli import check_folder, progress
     from molt.apps.simulate.own import own_plan, own_world
     from molt.apps.simulate.planner import as_data, predict
     from molt.apps.simulate.shipped import load_scenario
 
+    check_folder(save)
     path = config or configured.config_path()
     _, scenario = load_scenario(world)
     own = own_plan(path, playbook)
