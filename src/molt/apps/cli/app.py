@@ -46,7 +46,12 @@ COMMANDS: Final = (
     Entry("approve", "molt.apps.cli.rollouts", ROLLOUT, "Approve leaving the present step."),
     Entry("promote", "molt.apps.cli.rollouts", ROLLOUT, "Go on ahead of the planned pace."),
     Entry("pause", "molt.apps.cli.rollouts", ROLLOUT, "Stop the climb at the present share."),
-    Entry("resume", "molt.apps.cli.rollouts", ROLLOUT, "Let the climb go on, with a fresh hold."),
+    Entry(
+        "resume",
+        "molt.apps.cli.rollouts",
+        ROLLOUT,
+        "Let the climb go on, with a fresh hold and a reason.",
+    ),
     Entry("rollback", "molt.apps.cli.rollouts", ROLLOUT, "Take all traffic back to control now."),
     Entry("abort", "molt.apps.cli.rollouts", ROLLOUT, "End a rollout for good."),
     Entry("note", "molt.apps.cli.rollouts", ROLLOUT, "Record a remark or a changed candidate."),
