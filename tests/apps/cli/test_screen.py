@@ -178,7 +178,7 @@ def test_after_the_hold_a_person_may_go_on_once_no_gate_waits():
 def test_a_halt_says_why_and_how_to_go_on():
     halt = {"kind": "question", "at": NOW, "reason": "error_rate waited for 7d", "incident": None}
     text = drawn(canary(halt=halt))
-    assert "WAITS FOR A DECISION: error_rate waited for 7d. Go on: molt resume" in text
+    assert "WAITS FOR A DECISION: error_rate waited for 7d. Go on: molt resume -m WHY" in text
 
 
 def test_a_trigger_that_fires_tells_its_action_and_reason():

@@ -178,7 +178,8 @@ def _verdict(state: State) -> Text:
     if halt := state["halt"]:
         word = str(HALTS.get(halt["kind"], halt["kind"])).upper()
         return Text(
-            f"{word}: {halt['reason'] or 'no reason given'}. Go on: molt resume", "bold yellow"
+            f"{word}: {halt['reason'] or 'no reason given'}. Go on: molt resume -m WHY",
+            "bold yellow",
         )
     return Text(_next(state))
 
