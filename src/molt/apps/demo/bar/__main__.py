@@ -2,8 +2,11 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from molt.core.errors import OperatorError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -16,7 +19,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "agent-model": _agent_model,
         "agent-chat": _agent_chat,
     }
-    services[options.service](options)
+    try:
+        services[options.service](options)
+    except OperatorError as error:
+        sys.exit(f"{options.service}: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:
