@@ -304,6 +304,8 @@ class Notice(msgspec.Struct, frozen=True):
     about: str = ""
     page: str = ""
     """The page of the console that it is about, such as `incidents/ID`."""
+    rollout: str = ""
+    """Whose plan's runbook has the section."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -339,6 +341,7 @@ class Alert(msgspec.Struct, frozen=True):
     acked_at: datetime | None = None
     ack_note: str = ""
     page: str = ""
+    rollout: str = ""
 
 
 class Notifier(Protocol):

@@ -299,6 +299,7 @@ async def test_alarms_of_two_rollouts_are_two_alerts_that_name_theirs(house: Hou
     assert {alert.title for alert in desk.all()} == {"r1: flags_file", "r2: flags_file"}
     assert [alert.count for alert in desk.all()] == [1, 1]
     assert {alert.page for alert in desk.all()} == {"rollouts/r1", "rollouts/r2"}
+    assert {alert.rollout for alert in desk.all()} == {"r1", "r2"}
 
 
 async def test_a_person_hears_of_pauses_questions_and_steps(house: House):

@@ -193,6 +193,7 @@ def _grouped(before: Alert | None, notice: Notice, now: datetime) -> Alert:
             body=notice.body,
             about=notice.about,
             page=notice.page,
+            rollout=notice.rollout,
             first_at=now,
             last_at=now,
         )
@@ -203,6 +204,7 @@ def _grouped(before: Alert | None, notice: Notice, now: datetime) -> Alert:
         body=notice.body,
         about=notice.about or before.about,
         page=notice.page or before.page,
+        rollout=notice.rollout or before.rollout,
         last_at=now,
         count=before.count + 1,
         acked_by="",

@@ -80,7 +80,9 @@ def notices(desk: Desk, now: datetime, known: Callable[[str], bool]) -> Iterator
 
 
 def _notice(desk: Desk, severity: Severity, title: str, body: str, key: str) -> Notice:
-    return Notice(severity, title, body, key, about="cost", page=f"rollouts/{desk.id}")
+    return Notice(
+        severity, title, body, key, about="cost", page=f"rollouts/{desk.id}", rollout=desk.id
+    )
 
 
 class _Level(NamedTuple):

@@ -23,7 +23,7 @@ def notice_of(desk: Desk, event: AnyEvent) -> Notice | None:
     notice = _notice_of(desk, event)
     incident = getattr(event, "incident", None)
     page = f"incidents/{incident}" if incident else f"rollouts/{desk.id}"
-    return notice and replace(notice, page=page)
+    return notice and replace(notice, page=page, rollout=desk.id)
 
 
 def _notice_of(desk: Desk, event: AnyEvent) -> Notice | None:

@@ -130,6 +130,7 @@ class Procedure:
             key=incident.id,
             about=section(incident.trigger),
             page=f"incidents/{incident.id}",
+            rollout=desk.id,
         )
         delivery = await self._notifier.notify(notice)
         return f"{'delivered' if delivery.delivered else 'UNDELIVERED'}: {delivery.detail}"

@@ -128,16 +128,20 @@ def test_an_alert_is_acknowledged_over_the_api_with_name_and_reason(server, aler
     assert httpx.post(url, json={}, headers=viewer, trust_env=False).status_code == 403
 
 
-def test_an_alert_leads_to_its_incident_or_rollout(server):
-    about = Notice("critical", "rolled back", "errors", "i1", page="incidents/r-i1")
-    server.call(server.alerts.notify(about))
+def test_an_alert_leads_to_its_incident_and_the_section_of_its_own_plan(server):
+    notice = Notice(
+        "critical", "back", "errors", "i1", about="violation", page="incidents/r-i1", rollout="r"
+    )
+    server.call(server.alerts.notify(notice))
     assert "/console/incidents/r-i1\n" in server.sent[-1].body
+    assert "/console/runbook?rollout=r#violation\n" in server.sent[-1].body
     with httpx.Client(base_url=server.url, headers=ADMIN, trust_env=False) as browser:
-        assert (
-            'href="/console/incidents/r-i1">The incident</a>' in browser.get("/console/alerts").text
-        )
+        page = browser.get("/console/alerts").text
+    assert 'href="/console/incidents/r-i1">The incident</a>' in page
+    assert 'href="/console/runbook?rollout=r#violation">' in page
     server.call(server.alerts.notify(Notice("warning", "a question", "", "q")))
     assert "/console/alerts\n" in server.sent[-1].body
+    assert "/console/runbook#alarm\n" in server.sent[-1].body
 
 
 def test_what_only_informs_asks_nobody_to_be_on_it(server):

@@ -154,6 +154,7 @@ def test_an_unreadable_time_is_refused_with_the_field(begun: Browser) -> None:
         "analytics?rollout=nowhere",
         "shadow?rollout=nowhere",
         "playbook?rollout=nowhere",
+        "runbook?rollout=nowhere",
         "incidents/nowhere",
     ],
 )

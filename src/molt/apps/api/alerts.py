@@ -1,6 +1,7 @@
 """Alerts: what on-call was told, whether it arrived, who is on it; and the signed link to say so."""
 
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -72,6 +73,12 @@ def runbook_text(state: Any, rollout: str | None = None) -> str:
     return runbook(latest.playbook if latest else load_playbook("wf-11"))
 
 
+def runbook_page(alert: Alert) -> str:
+    """Where the console has the section about `alert`, in the runbook of its rollout's plan."""
+    of = f"?rollout={quote(alert.rollout)}" if alert.rollout else ""
+    return f"/console/runbook{of}#{alert.about or 'alarm'}"
+
+
 def links(public_url: str, key: bytes) -> Any:
     """Lines that lead from an alert to the console, the runbook, and to saying that you are on it.
 
@@ -81,7 +88,7 @@ def links(public_url: str, key: bytes) -> Any:
     def lines(alert: Alert) -> list[str]:
         found = ["", f"Console: {public_url}/console/{alert.page or 'alerts'}"]
         if alert.about or alert.severity != "info":
-            found.append(f"Runbook: {public_url}/console/runbook#{alert.about or 'alarm'}")
+            found.append(f"Runbook: {public_url}{runbook_page(alert)}")
         if alert.severity != "info":
             until = alert.last_at.timestamp() + LINK_SECONDS
             token = sign("ack", {"alert": alert.id}, until, key)

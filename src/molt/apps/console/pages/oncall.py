@@ -10,7 +10,7 @@ from markupsafe import Markup
 from molt.adapters.playbooks import load_playbook
 from molt.apps.access.signed import opened
 from molt.apps.api import checklist
-from molt.apps.api.alerts import desk_of, runbook_text
+from molt.apps.api.alerts import desk_of, runbook_page, runbook_text
 from molt.apps.api.auth import Caller, Operator, Viewer
 from molt.apps.console.pages.choosing import desks
 from molt.apps.console.render import render
@@ -27,7 +27,7 @@ _markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
 async def alerts_page(request: Request, caller: Viewer) -> Response:
     """The latest alerts."""
     found = desk_of(request).all()
-    return render(request, "alerts.html", caller, page="alerts", alerts=found)
+    return render(request, "alerts.html", caller, page="alerts", alerts=found, section=runbook_page)
 
 
 @router.post("/alerts/{alert}/ack", name="acknowledge")
@@ -40,9 +40,10 @@ async def acknowledge(
 
 
 @router.get("/runbook")
-async def runbook_page(request: Request, caller: Viewer) -> Response:
-    """The on-call runbook."""
-    html = Markup(_markdown.render(runbook_text(request.app.state)))  # noqa: S704 - not users' text
+async def runbook(request: Request, caller: Viewer, rollout: str | None = None) -> Response:
+    """The on-call runbook of the rollout's plan (default: the latest)."""
+    text = runbook_text(request.app.state, rollout)
+    html = Markup(_markdown.render(text))  # noqa: S704 - not users' text
     return render(request, "runbook.html", caller, page="alerts", html=html)
 
 
@@ -108,7 +109,7 @@ def _of_alert(
     request: Request, token: str, alert: Alert | None, status: int = 200, problem: str = ""
 ) -> Response:
     request.state.refused = problem
-    page = {"alert": alert, "token": token, "problem": problem}
+    page = {"alert": alert, "token": token, "problem": problem, "section": runbook_page}
     return render(request, "ack.html", None, status=status, **page)
 
 
