@@ -36,3 +36,9 @@ def test_one_data_directory_has_one_molt(tmp_path):
         take(tmp_path)
     os.close(first)
     os.close(take(tmp_path))
+
+
+def test_a_new_data_directory_is_closed_to_other_users(tmp_path):
+    data = tmp_path / "var" / "molt"
+    os.close(take(data))
+    assert not data.stat().st_mode & 0o007

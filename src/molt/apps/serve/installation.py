@@ -48,9 +48,10 @@ def refuse_taken(address: str) -> None:
 def take(data: Path) -> int:
     """Molt's data directory for this process alone, until the handle is closed or the process ends.
 
-    A second `molt serve` would overwrite what the first one's processes are started again with.
-    Raises `OperatorError`.
+    A new one is closed to other users of the machine. A second `molt serve` would overwrite what
+    the first one's processes are started again with. Raises `OperatorError`.
     """
+    data.mkdir(parents=True, exist_ok=True, mode=0o750)
     handle = os.open(data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,7 +75,6 @@ class Installation:
 
     def __init__(self, path: Path | None, settings: Settings, environ: Mapping[str, str]) -> None:
         self.settings = _at_fixed_addresses(settings)
-        self.settings.data.mkdir(parents=True, exist_ok=True)
         self._taken = take(self.settings.data)
         keys = load_keys(self.settings.data)
         config = ["--config", str(path)] if path else []
