@@ -214,8 +214,8 @@ def _figures(slot: Slot) -> Mapping[str, float]:
         found["latency"] = median
     if tokens := slot.tokens_in + slot.tokens_out:
         found["tokens"] = tokens / slot.requests
-    if (each := slot.spent.each) is not None:
-        found["cost"] = each
+    if (told := slot.spent.told) is not None:  # the egress counts before a request has ended
+        found["cost"] = told
     return found
 
 
