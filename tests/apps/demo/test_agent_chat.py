@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -211,6 +211,20 @@ def test_in_shadow_it_follows_a_user_whose_session_the_other_service_named(agent
         url, json={**body, "message": "Yes", "session_id": "named-elsewhere"}, headers=shadow
     )
     assert names(follow) == ["place_order"]
+
+
+def test_a_sentence_that_comes_before_the_last_answer_waits_for_it(agent, listen):
+    may = threading.Event()
+    watcher = listen(lambda headers, body: (204, {}) if may.wait(20) else (500, {}))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(agent.chat, "A latte", "a9", x_molt_report=watcher.url, x_molt_run="9")
+        until(lambda: bool(watcher.got))
+        second = pool.submit(agent.chat, "Yes", "a9")
+        early, _ = wait([second], timeout=0.5)
+        may.set()
+        assert not early
+        assert names(first.result())[-1] == "add_to_cart"
+        assert "is placed" in second.result().json()["content"]
 
 
 def test_it_reports_a_writing_call_before_it_acts_and_only_those(agent, tools, listen):

@@ -76,7 +76,7 @@ class AgentService:
         if (struck := await self._struck()) is not None:
             return struck
         session, run = self._begin(ask, request)
-        async with self._place():
+        async with self._place(), session.turn:
             answer = await self._answer(ask, session, run)
         return Response(
             dialects.write_chat(answer), media_type="application/json", headers=run.headers()
@@ -92,7 +92,7 @@ class AgentService:
             return struck
         session, run = self._begin(ask, request)
         number = f"{session.id}-{next(self._numbers)}"
-        async with self._place():
+        async with self._place(), session.turn:
             if ask.stream:
                 return await self._streamed(ask, session, run, number)
             answer = await self._answer(ask, session, run)

@@ -5,6 +5,7 @@ transcript so far. Two conversations with the same transcript are interchangeabl
 the same - so each takes one of them.
 """
 
+import asyncio
 import itertools
 import secrets
 from collections import OrderedDict
@@ -21,7 +22,9 @@ Transcript = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True)
 class Session:
-    """One conversation; `history` is what a real model remembers of it."""
+    """One conversation; `history` is what a real model remembers of it. Its turns take turns: hold
+    `turn` while one is worked on, since the next may arrive before its answer (in shadow it does,
+    where the agent is slower than the guest)."""
 
     id: str
     memory: Memory
@@ -29,6 +32,7 @@ class Session:
     agent: str = ""
     user: str = ""
     history: list[Any] = field(default_factory=list[Any])
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Sessions:
