@@ -247,5 +247,6 @@ def test_what_fails_is_said_where_it_was_asked_and_is_right_again_by_itself(
         expect(state).to_contain_text("1 requests, one point is", timeout=PATIENCE)
         expect(page.locator("#connection")).to_have_text("live")
         other.locator(".dialog:popover-open").get_by_role("button", name="Pause").click()
+        other.wait_for_url("**/rollouts/short?done=pause**")
         expect(other.locator(".sentence")).to_contain_text("paused", timeout=PATIENCE)
         ona.complaints[:] = [c for c in ona.complaints if "with a status of 50" not in c]
